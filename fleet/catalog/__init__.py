@@ -1,0 +1,1 @@
+"""What the compiler knows of the world: accelerators, machines, prices, engines and models, every figure sourced."""

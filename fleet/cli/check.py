@@ -1,0 +1,30 @@
+"""`fleetc check`: diagnostics only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from fleet.catalog.load import load_catalog
+from fleet.cli.trouble import Exit, has_color, print_diagnostics
+from fleet.diagnostics import Rejected, render_json, render_text
+from fleet.pipeline.stack import open_stack
+
+
+def run(stack: Path, as_json: bool) -> None:
+    """Print every diagnostic of the fleet file; exit with 1 when one is an error."""
+    try:
+        opened = open_stack(stack, load_catalog())
+    except Rejected as rejected:
+        print_diagnostics(rejected, as_json=as_json)
+        raise typer.Exit(Exit.ERROR) from None
+    if as_json:
+        sys.stdout.write(render_json(opened.diagnostics))
+        return
+    if opened.diagnostics:
+        sys.stdout.write(render_text(opened.diagnostics, opened.sources, color=has_color(sys.stdout)))
+    fleet = opened.fleet
+    counts = f"{len(fleet.workloads)} workloads, {len(fleet.models)} models, {len(fleet.offerings)} offerings"
+    sys.stdout.write(f"{stack}: no errors ({counts})\n")

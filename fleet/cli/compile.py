@@ -1,0 +1,104 @@
+"""`fleetc compile`: solve, verify, write the plan and its lock, print the review."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fleet.catalog.load import load_catalog
+from fleet.cli.progress import reporting
+from fleet.cli.review import print_review
+from fleet.cli.stack import LOCK, PLAN, plan_of, stack_folder
+from fleet.cli.trouble import Exit
+from fleet.cli.version import version
+from fleet.diagnostics import Rejected
+from fleet.perf.calibrated import Calibrated
+from fleet.pipeline.stack import open_stack
+from fleet.pipeline.stages import Compiled, Inputs, Progress, compile_fleet
+from fleet.plan.diff import diff_plans
+from fleet.plan.document import FleetPlan
+from fleet.plan.file import UnreadablePlan, dump_plan, read_plan, sha256_hex, write_atomically
+from solver.problem import Budget
+
+
+def run(
+    stack: Path,
+    *,
+    check: bool,
+    against: Path | None,
+    format: str,
+    effort_s: float,
+    detailed: bool,
+    quiet: bool,
+) -> int:
+    """Compile a stack; return the exit code."""
+    reference = plan_of(against) if against is not None else None
+    with reporting(quiet) as progress:
+        compiled = compile_stack(stack, effort_s, progress, churn_against=reference)
+    text = dump_plan(compiled.plan)
+    folder = stack_folder(stack)
+    committed = _committed(folder)
+    before = reference or (committed[1] if committed else None)
+    print_review(before, compiled.plan, format)
+    if check:
+        return _checked(folder, text, compiled.lock, committed)
+    for name, content in ((PLAN, text), (LOCK, compiled.lock)):
+        _write_if_changed(folder / name, content)
+    changed = before is None or diff_plans(before, compiled.plan).has_changes
+    return Exit.CHANGED if detailed and changed else Exit.DONE
+
+
+def compile_stack(
+    stack: Path, effort_s: float, progress: Progress, *, churn_against: FleetPlan | None = None
+) -> Compiled:
+    """Read a stack and compile it.
+
+    Raises:
+        Rejected: with the sources that the diagnostics point into.
+    """
+    progress("reading the fleet file")
+    opened = open_stack(stack, load_catalog())
+    inputs = Inputs(
+        perf=Calibrated(),
+        spec_digest=opened.spec_digest,
+        file_digests=opened.file_digests,
+        compiled_by=f"fleetc {version()}",
+        budget=Budget(deterministic_seconds=effort_s),
+        diagnostics=opened.diagnostics,
+        previous_plan=churn_against,
+        previous_digest=None if churn_against is None else sha256_hex(dump_plan(churn_against)),
+    )
+    try:
+        return compile_fleet(opened.fleet, inputs, progress)
+    except Rejected as rejected:
+        raise Rejected([opened.located(d) for d in rejected.diagnostics], opened.sources) from None
+
+
+def _committed(folder: Path) -> tuple[str, FleetPlan] | None:
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        return path.read_text(encoding="utf-8"), read_plan(path)
+    except UnreadablePlan as unreadable:
+        sys.stderr.write(f"fleetc: {unreadable} It is taken as absent.\n")
+        return None
+
+
+def _checked(folder: Path, text: str, lock: str, committed: tuple[str, FleetPlan] | None) -> int:
+    stale = [PLAN] if committed is None or committed[0] != text else []
+    lock_path = folder / LOCK
+    if not lock_path.exists() or lock_path.read_text(encoding="utf-8") != lock:
+        stale.append(LOCK)
+    if not stale:
+        return Exit.DONE
+    sys.stderr.write(
+        f"fleetc: {' and '.join(stale)} in {folder} differ from what the fleet file gives now\n  = help: run `fleetc compile {folder}` and commit the result\n"
+    )
+    return Exit.CHANGED
+
+
+def _write_if_changed(path: Path, content: str) -> None:
+    """Write a file unless it holds just that, so that nothing is touched without a change."""
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != content:
+        write_atomically(path, content)

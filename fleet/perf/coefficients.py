@@ -1,0 +1,172 @@
+"""The committed coefficients of the calibrated backend: read, looked up for a worker, and how wrong they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.perf.interface import Basis, Point
+from fleet.perf.levels import LEVELS, cell_of, levels_of
+from fleet.perf.terms import STEP_TERMS
+
+FORMAT = 1
+PATH = Path(__file__).parent / "data" / "calibrated.json"
+FIRST_TOKEN_TERMS = (
+    "compute", "attention", "allreduce", "constant", "burst_compute", "burst_attention", "burst_allreduce",
+    "steps", "running",
+)  # fmt: skip
+THIN_CELL_ROWS = 3.0
+"""Rows at which a cell's error is half-way between that of an unseen group and that of interpolation."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What the data of a cell covers: rows, largest batch, longest context and widest worker."""
+
+    rows: int
+    batch: float
+    context_tokens: float
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBars:
+    """90 % quantiles of the absolute relative error in cross-validation, by class of model."""
+
+    interpolation: dict[str, float]
+    unseen: dict[str, float]
+
+    def at(self, class_name: str, rows: int) -> float:
+        """Return the error of a cell with so many rows of data: the fewer, the nearer to an unseen one."""
+        near, far = self.interpolation[class_name], self.unseen[class_name]
+        return near + max(far - near, 0.0) * THIN_CELL_ROWS / (THIN_CELL_ROWS + rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One worker's coefficients, in the order of STEP_TERMS and FIRST_TOKEN_TERMS, and how near to data they are."""
+
+    step: Vector
+    first_token: Vector
+    basis: Basis
+    note: str
+    range: Range | None
+    tpot_error_p90: float
+    ttft_error_p90: float
+
+
+def class_of(point: Point) -> str:
+    """Return the class that errors are kept for."""
+    return "moe" if point.model.is_moe else "dense"
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The parsed data file."""
+
+    digest: str
+    step_base: Vector
+    first_token_base: Vector
+    step: dict[str, dict[str, Vector]]
+    first_token: dict[str, dict[str, Vector]]
+    cells: dict[str, Range]
+    versions: dict[str, tuple[str, ...]]    # cell -> its values of the level `version`, oldest first
+    eras: dict[str, tuple[str, ...]]        # engine -> its values of the level `era`, oldest first
+    tpot_error: ErrorBars
+    ttft_error: ErrorBars
+
+    def look_up(self, point: Point) -> Lookup:
+        """Return the coefficients of a point's worker; what the data does not have comes from its neighbours."""
+        levels, notes = levels_of(point), []
+        cell = cell_of(point)
+        known = self.cells.get(cell)
+        levels["era"] = _latest(levels["era"], self.eras.get(point.engine.id.value, ()))
+        version = _latest(levels["version"], self.versions.get(cell, ()))
+        if known and version != levels["version"]:
+            notes.append(f"nearest engine version with data: {version.split('|')[-2]}")
+        levels["version"] = version
+        if known is None:
+            missing = [name for name in ("model", "accelerator", "generation_engine") if levels[name] not in self.step[name]]
+            which = f", no data for {', '.join(levels[n] for n in missing)}" if missing else ""
+            notes.append(f"pooled from neighbouring cells{which}")
+        if point.layout.pp > 1 or point.layout.cp > 1:
+            notes.append("no data for pipeline or context parallelism")
+        rows = known.rows if known and not (point.layout.pp > 1 or point.layout.cp > 1) else 0
+        name = class_of(point)
+        return Lookup(
+            step=_coefficients(self.step_base, self.step, levels),
+            first_token=_coefficients(self.first_token_base, self.first_token, levels),
+            basis=Basis.FITTED if rows else Basis.EXTRAPOLATED,
+            note="; ".join(notes),
+            range=known,
+            tpot_error_p90=self.tpot_error.at(name, rows),
+            ttft_error_p90=self.ttft_error.at(name, rows),
+        )
+
+
+def _latest(wanted: str, known: tuple[str, ...]) -> str:
+    """Return the wanted value if it is known, else the newest of those known, else the wanted one."""
+    return wanted if wanted in known or not known else known[-1]
+
+
+def _coefficients(base: Vector, effects: dict[str, dict[str, Vector]], levels: dict[str, str]) -> Vector:
+    total = base.copy()
+    for name in LEVELS:
+        effect = effects[name].get(levels[name])
+        if effect is not None:
+            total += effect
+    return np.asarray(np.exp(total))
+
+
+def _effects(parsed: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Vector]]:
+    return {name: {value: np.array(row) for value, row in values.items()} for name, values in parsed.items()}
+
+
+def _by_quarter(value: str) -> tuple[str, str]:
+    """Sort key of a level value that ends in a quarter; undated ones are the oldest."""
+    quarter = value.rsplit("|", 1)[-1]
+    return ("" if quarter == "undated" else quarter, value)
+
+
+def parse(text: bytes) -> Coefficients:
+    """Parse the data file; it is ours, so a fault in it is an error of ours."""
+    parsed: dict[str, Any] = json.loads(text)
+    if parsed["format"] != FORMAT or tuple(parsed["step"]["terms"]) != STEP_TERMS:
+        raise ValueError("calibrated.json was written for other terms: run tools/fit_calibrated.py")
+    if tuple(parsed["first_token"]["terms"]) != FIRST_TOKEN_TERMS:
+        raise ValueError("calibrated.json was written for other terms: run tools/fit_calibrated.py")
+    step, first = _effects(parsed["step"]["effects"]), _effects(parsed["first_token"]["effects"])
+    versions: dict[str, list[str]] = {}
+    for value in sorted(step["version"], key=_by_quarter):
+        versions.setdefault(value.rsplit("|", 2)[0], []).append(value)
+    eras: dict[str, list[str]] = {}
+    for value in sorted(step["era"], key=_by_quarter):
+        eras.setdefault(value.split("|")[0], []).append(value)
+    errors = parsed["error_p90"]
+    return Coefficients(
+        digest=hashlib.sha256(text).hexdigest(),
+        step_base=np.array(parsed["step"]["base"]),
+        first_token_base=np.array(parsed["first_token"]["base"]),
+        step=step,
+        first_token=first,
+        cells={cell: Range(*values) for cell, values in parsed["cells"].items()},
+        versions={cell: tuple(values) for cell, values in versions.items()},
+        eras={engine: tuple(values) for engine, values in eras.items()},
+        tpot_error=ErrorBars(errors["interpolation"]["tpot"], errors["unseen"]["tpot"]),
+        ttft_error=ErrorBars(errors["interpolation"]["ttft"], errors["unseen"]["ttft"]),
+    )
+
+
+@lru_cache(maxsize=1)
+def committed() -> Coefficients:
+    """Return the coefficients that ship with the package."""
+    return parse(PATH.read_bytes())

@@ -1,0 +1,111 @@
+"""Says in the user's words why no answer exists: the smallest conflict of rules, at the lines that state them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fleet.candidates.need import Drop
+from fleet.diagnostics import Diagnostic, at, register
+from fleet.pipeline.alternatives import drops_by_reason
+from fleet.pipeline.lower import MICRO_USD, MILLI, Trace
+from fleet.pipeline.resolved import ResolvedFleet
+from fleet.units import format_kilowatts, format_requests_per_s, format_usd_per_hour
+from solver.outcome import Conflicting, Infeasible, Unknown
+
+NO_CANDIDATE = register(
+    "no-candidate-reaches-slo",
+    what="No layout on any offering can serve a workload within its SLO, whatever the number of replicas.",
+    why="More replicas do not make a single request faster.",
+    fix="relax the SLO, allow another precision or engine, or offer a faster accelerator",
+)
+INFEASIBLE = register(
+    "fleet-is-infeasible",
+    what="The demand, the hardware and the policy contradict each other; the listed rules are a smallest such set.",
+    why="Each rule that is listed is needed for the contradiction: without any one of them a plan exists.",
+    fix="move one of the listed lines as far as its label says",
+)
+NO_ANSWER = register(
+    "no-answer-within-effort",
+    what="The solver found neither a plan nor a proof that none exists within its effort.",
+    why="The effort is counted in work, not seconds, so that the same file gives the same answer everywhere.",
+    fix="raise --time-limit",
+)
+
+
+def no_candidates(workloads: Mapping[str, list[Drop]]) -> list[Diagnostic]:
+    """Return a diagnostic for each workload that no candidate can serve, its drops counted by reason."""
+    found = []
+    for name, drops in workloads.items():
+        notes = tuple(f"{row.count} dropped, {row.reason}: {row.example}" for row in drops_by_reason(drops))
+        where = at("spec", "workloads", name, text="no layout on any offering is left", on_key=True)
+        found.append(
+            NO_CANDIDATE.report(
+                f"no candidate can serve workload '{name}' within its SLO", where, notes=notes
+            )
+        )
+    return found
+
+
+def locate(failure: Infeasible | Unknown, trace: Trace, fleet: ResolvedFleet) -> list[Diagnostic]:
+    """Return the conflict as one diagnostic with a label on each rule's own line."""
+    if isinstance(failure, Unknown):
+        bound = (
+            f"any plan costs at least {format_usd_per_hour(failure.bound / MICRO_USD)}"
+            if failure.bound
+            else "nothing is proven"
+        )
+        return [
+            NO_ANSWER.report(
+                f"no plan was found: {failure.reason}", at("spec", "workloads", on_key=True), notes=(bound,)
+            )
+        ]
+    labels = [at(*trace.path(c.rule, c.subject), text=_label(c, fleet)) for c in failure.conflict]
+    movable = [_change(c) for c in failure.conflict if c.needs is not None]
+    notes = [
+        f"{len(failure.conflict)} rules contradict each other; without any one of them a plan exists",
+        *failure.notes,
+    ]
+    advice = (
+        "change one of these: " + "; ".join(movable)
+        if movable
+        else "no single line is enough; change two or more of the listed ones"
+    )
+    return [INFEASIBLE.report(_headline(failure), *labels, notes=notes, help=advice)]
+
+
+def _headline(failure: Infeasible) -> str:
+    workloads = [c.subject for c in failure.conflict if c.rule in ("cover", "rate", "min-replicas")]
+    subject = ", ".join(f"'{name}'" for name in dict.fromkeys(workloads))
+    return f"the fleet cannot serve {subject or 'its workloads'} under these rules"
+
+
+def _label(c: Conflicting, fleet: ResolvedFleet) -> str:
+    needs = "" if c.needs is None else f", would work alone with {_amount(c, c.needs)}"
+    if c.rule in ("cover", "rate"):
+        return f"needs {_amount(c, c.has)}{needs}"
+    if c.rule.startswith("survive"):
+        return f"the loss of one {c.rule.partition('(')[2].rstrip(')') or 'failure domain'} must leave enough for '{c.subject}'"
+    if c.rule == "inventory":
+        return f"{c.subject} has {_amount(c, c.has)}{needs}"
+    return f"allows {_amount(c, c.has)}{needs}"
+
+
+def _change(c: Conflicting) -> str:
+    assert c.needs is not None
+    verb = {
+        "cover": "lower the demand of",
+        "rate": "lower the demand of",
+        "inventory": "raise what is available of",
+        "budget": "raise",
+    }.get(c.rule, "move")
+    return f"{verb} {c.subject} to {_amount(c, c.needs)}"
+
+
+def _amount(c: Conflicting, value: int) -> str:
+    if c.rule in ("cover", "rate"):
+        return f"{format_requests_per_s(value / MILLI)} (growth and retries included)"
+    if c.rule == "budget":
+        return format_usd_per_hour(value / MICRO_USD)
+    if c.rule == "power":
+        return format_kilowatts(value / 1000)
+    return f"{value} units" if c.rule in ("inventory", "min-units") else str(value)

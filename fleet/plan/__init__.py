@@ -1,0 +1,1 @@
+"""The plan: the document between the compiler and everything that reads it."""

@@ -1,0 +1,1 @@
+"""From the plan to Kubernetes objects and engine files."""

@@ -1,0 +1,1 @@
+"""Engine files and launch commands, rendered from templates and parsed back."""

@@ -1,0 +1,1 @@
+"""The review: two plans compared, printed for people and machines."""

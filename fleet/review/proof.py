@@ -1,0 +1,187 @@
+"""What holds for the whole fleet: money, capacity and prices, the certificate, warnings and digests."""
+
+from __future__ import annotations
+
+from fleet.plan.changes import PlanDiff
+from fleet.plan.document import AttemptLine, CertificateLine, FleetPlan, PlannedOffering
+from fleet.plan.inputs import gpu_price
+from fleet.review.format import change, count, counted, listed, usd_per_month
+from fleet.review.rackmap import KEY, rack_map
+from fleet.review.report import Block, Facts, Item, Items, Mark, Section, Table, columns
+from fleet.units import format_kilowatts, format_share, format_usd, format_usd_per_hour
+
+DIGEST_DIGITS = 12
+
+
+def money_section(diff: PlanDiff, plan: FleetPlan) -> Section:
+    """Return the totals with what they were before."""
+    totals, summary = diff.totals, plan.summary
+    used = sum(d.usd_per_hour for d in plan.deployments)
+    spare = sum(spare_gpus(o) for o in plan.offerings)
+    idle = summary.gpus_bought - summary.gpus_used - spare
+    racks = f", {counted(summary.racks, 'NVL72 rack')} among them" if summary.racks else ""
+    rows = (
+        ("cost", change(totals.usd_per_hour, format_usd_per_hour)),
+        ("per month", f"{change(totals.usd_per_hour, usd_per_month)}, 730 h"),
+        (
+            "useful tokens",
+            f"{change(totals.usd_per_million_useful_tokens, format_usd)} per million (within the SLO, not cancelled, no retry's waste)",
+        ),
+        ("output tokens", f"{format_usd(summary.usd_per_million_output_tokens)} per million"),
+        ("GPUs bought", f"{change(totals.gpus_bought, count)}, {counted(summary.hosts, 'host')}{racks}"),
+        ("of them", f"{count(summary.gpus_used)} held by replicas, {count(spare)} spare, {count(idle)} idle"),
+        (
+            "idle costs",
+            f"{format_usd_per_hour(summary.usd_per_hour - used)} of the above (spares are charged to the replicas they protect)",
+        ),
+        ("power", f"{change(totals.power_kw, format_kilowatts)} all-in"),
+        ("proof", _proof(plan.certificate)),
+    )
+    return Section("Money", (Facts(rows),), importance=0)
+
+
+def spare_gpus(offering: PlannedOffering) -> int:
+    """GPUs of the trays that are kept free in every domain bought."""
+    return (
+        offering.bought_units
+        * offering.unit_domains
+        * offering.spare_hosts_per_domain
+        * offering.gpus_per_host
+    )
+
+
+def _proof(c: CertificateLine) -> str:
+    if c.proven_optimal:
+        return (
+            "the cheapest plan under these rules and estimates, proven"
+            if c.objective == "money"
+            else f"the best plan by {c.objective}, proven"
+        )
+    return f"no plan under these rules and estimates costs less than {_amount(c.bound, c.unit)} (gap {format_share(c.gap)})"
+
+
+def capacity_section(plan: FleetPlan, importance: int) -> Section:
+    """Return every offering: what is bought of what exists, held and idle, at which price and of which day."""
+    rows = tuple(
+        (
+            o.name,
+            f"{o.accelerator_name}, {o.zone}",
+            f"{o.bought_units:,} of {o.available_units:,}",
+            f"{o.gpus_used:,}/{spare_gpus(o):,}/{o.gpus_bought - o.gpus_used - spare_gpus(o):,}",
+            gpu_price(o.price.usd_per_gpu_hour),
+            format_usd_per_hour(o.usd_per_hour),
+            format_kilowatts(o.power_kw),
+        )
+        for o in plan.offerings
+    )
+    names = columns(
+        "Offering", "What, where", ">Units bought", ">GPUs held/spare/idle", ">Per GPU-h", ">Cost", ">Power"
+    )
+    prices = tuple(
+        Item(
+            f"{o.name}: {o.price.kind} of {o.price.as_of.isoformat()} ({counted((plan.as_of - o.price.as_of).days, 'day')} old), {o.price.source}"
+        )
+        for o in plan.offerings
+    )
+    return Section(
+        "Capacity and prices", (Table(names, rows), Items(prices, title="Where prices come from")), importance
+    )
+
+
+def map_section(plan: FleetPlan, importance: int) -> Section:
+    blocks: list[Block] = [Items((Item(KEY),)), *rack_map(plan)]
+    return Section("Rack map", tuple(blocks), importance)
+
+
+def certificate_section(plan: FleetPlan, importance: int) -> Section:
+    """Return cost, bound, gap, floors, and who found what."""
+    c = plan.certificate
+    rows = [
+        ("objective", f"{c.objective}, in {c.unit}"),
+        ("plan", _amount(c.cost, c.unit)),
+        ("bound", f"{_amount(c.bound, c.unit)}: no plan under these rules and estimates is below"),
+        (
+            "gap",
+            f"{format_share(c.gap)}: at most {_amount(max(0.0, c.cost - c.bound), c.unit)} could be saved{', proven optimal' if c.proven_optimal else ''}",
+        ),
+        ("floor", f"{_amount(c.floor, c.unit)} by plain arithmetic"),
+        (
+            "verified",
+            f"{counted(len(c.rules_checked), 'rule')} recomputed by arithmetic: {', '.join(c.rules_checked) or 'none'}",
+        ),
+        ("solver", c.solver),
+    ]
+    used = {w.name: sum(d.gpus for d in plan.deployments if d.id in w.deployments) for w in plan.workloads}
+    floors = tuple(
+        Item(
+            f"{name}: no plan may use fewer than {count(gpus)} GPUs (dense peak of the best accelerator); its deployments hold {used.get(name, 0):,}"
+        )
+        for name, gpus in sorted(c.physical_floor_gpus.items())
+    )
+    blocks: list[Block] = [Facts(tuple(rows))]
+    if floors:
+        blocks.append(Items(floors, title="Physical floor"))
+    attempts = tuple(_attempt(a, c.unit) for a in c.attempts)
+    if attempts:
+        blocks.append(
+            Table(columns("Formulation", ">Answer", ">Bound", "Effort"), attempts, title="Attempts")
+        )
+    if c.notes:
+        blocks.append(Items(tuple(Item(note) for note in c.notes), title="Notes"))
+    return Section("Certificate", tuple(blocks), importance)
+
+
+def _attempt(a: AttemptLine, unit: str) -> tuple[str, ...]:
+    shown = ("none" if value is None else _amount(value, unit) for value in (a.usd_per_hour, a.bound))
+    return (a.formulation, *shown, a.effort)
+
+
+def _amount(value: float, unit: str) -> str:
+    return format_usd_per_hour(value) if unit == "USD/h" else f"{count(value)} {unit}"
+
+
+def warnings_section(plan: FleetPlan, importance: int) -> Section:
+    """Return every diagnostic that stands in the plan, with the one thing to do."""
+    items = tuple(
+        Item(
+            f"{line.severity}[{line.rule}] {line.subject}: {line.message}",
+            Mark.WARN if line.severity == "warning" else Mark.NONE,
+            (f"help: {line.help}",) if line.help else (),
+        )
+        for line in plan.warnings
+    )
+    return Section("Warnings", (Items(items or (Item("none"),)),), importance)
+
+
+def inputs_section(plan: FleetPlan, importance: int) -> Section:
+    """Return the rules of the plan and short digests of what it was made from."""
+    p, d = plan.policy, plan.digests
+    policy = (
+        f"survive the loss of one {' or one '.join(p.survive)}" if p.survive else "survive nothing",
+        f"{counted(p.spare_trays_per_rack, 'spare tray')} per rack",
+        f"at most {format_share(p.max_utilisation)} of the busiest resource",
+        f"planned on the p{100 * p.error_quantile:.0f} of the prediction error",
+        f"budget {format_usd_per_hour(p.budget_usd_per_hour)}"
+        if p.budget_usd_per_hour is not None
+        else "no budget",
+        f"power limit {format_kilowatts(p.power_limit_kw)}"
+        if p.power_limit_kw is not None
+        else "no power limit",
+        f"quality record {p.quality_record}",
+    )
+    made = {
+        "spec": d.spec,
+        "catalogue": d.catalog,
+        "prices": d.prices,
+        "performance": d.performance,
+        "previous plan": d.previous or "",
+    }
+    digests = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in made.items() if digest)
+    rows = [
+        ("policy", "; ".join(policy)),
+        ("judged on", f"{plan.as_of.isoformat()}, by {plan.compiled_by}"),
+        ("digests", digests),
+    ]
+    if plan.labels:
+        rows.append(("labels", listed([f"{k}={v}" for k, v in sorted(plan.labels.items())])))
+    return Section("Inputs", (Facts(tuple(rows)),), importance)

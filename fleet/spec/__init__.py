@@ -1,0 +1,1 @@
+"""The fleet file: its types, its loader and its rules."""

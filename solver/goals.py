@@ -1,0 +1,69 @@
+"""What is minimised, one goal after the other, and what each is worth in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import gcd
+
+from solver.structure import Structure
+
+
+class Goal(StrEnum):
+    """An amount to make small; a later goal chooses only among answers that are no worse in the earlier ones."""
+
+    ANY = "any"  # no preference: does an answer exist?
+    COST = "cost"  # micro-USD/h of units bought and replicas run
+    GPUS = "gpus"  # GPUs of replicas
+    POWER = "power"  # W of units bought
+    CHURN = "churn"  # replicas of the previous plan given up
+    ORDER = "order"  # GPUs of replicas, then earlier options first
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Amount of a goal: Σ weight × units + Σ weight × replicas − grain × Σ min(replicas, before)."""
+
+    units: tuple[tuple[str, int], ...] = ()
+    replicas: tuple[tuple[str, int], ...] = ()
+    kept: tuple[tuple[str, int], ...] = ()
+    grain: int = 1
+
+
+def weights(structure: Structure, goal: Goal) -> Weights:
+    """Return what a unit and a replica add to the goal."""
+    problem = structure.problem
+    if goal is Goal.COST:
+        units = tuple((o.id, o.cost_per_unit) for o in problem.offerings if o.cost_per_unit)
+        replicas = tuple((i.id, i.cost_per_replica) for i in structure.options if i.cost_per_replica)
+        return Weights(units, replicas, grain=gcd(*(w for _, w in units + replicas)) or 1)
+    if goal is Goal.POWER:
+        units = tuple((o.id, o.power_per_unit) for o in problem.offerings if o.power_per_unit)
+        return Weights(units, grain=gcd(*(w for _, w in units)) or 1)
+    if goal is Goal.GPUS:
+        return Weights(replicas=tuple((i.id, i.gpus) for i in structure.options))
+    if goal is Goal.CHURN and problem.previous is not None:
+        known = {i.id for i in structure.options}
+        return Weights(kept=tuple((i, n) for i, n in problem.previous.replicas if i in known and n > 0))
+    if goal is Goal.ORDER:
+        scale = len(structure.options) + 1
+        return Weights(replicas=tuple((i.id, scale * i.gpus + rank) for rank, i in enumerate(structure.options)))
+    return Weights()
+
+
+def later_goals(structure: Structure) -> tuple[Goal, ...]:
+    """Return the goals after the problem's own objective, in order."""
+    tie_break = (Goal.COST,) if structure.problem.objective != "cost" else ()
+    churn = (Goal.CHURN,) if structure.problem.previous is not None else ()
+    return (*tie_break, *churn, Goal.ORDER)
+
+
+def amount_of(structure: Structure, goal: Goal, units: Mapping[str, int], replicas: Mapping[str, int]) -> int:
+    """Return what a fleet amounts to in a goal."""
+    weighed = weights(structure, goal)
+    return (
+        sum(w * units.get(o, 0) for o, w in weighed.units)
+        + sum(w * replicas.get(i, 0) for i, w in weighed.replicas)
+        - weighed.grain * sum(min(before, replicas.get(i, 0)) for i, before in weighed.kept)
+    )

@@ -1,0 +1,224 @@
+"""Where each replica stands: largest first, always where its workload loses least, never beyond what it can bear.
+
+For sizes that divide each other no order of hosts leaves a hole, so each choice is free to spread. Racks whose replicas
+do not divide them are also tried with the snuggest fit first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from solver.outcome import Assignment
+from solver.problem import Level, Offering, Option
+from solver.shares import Allowance
+from solver.structure import Component, Structure
+
+Parts = tuple[tuple[int, int, int], ...]  # (domain, host, GPUs)
+
+
+class Want(Enum):
+    """What stopped a replica from being placed."""
+
+    SPACE = auto()  # no room for it
+    SPREAD = auto()  # room only where one failure would take too much
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """The first option that did not fit, and how many of its replicas were left over."""
+
+    option: Option
+    want: Want
+    left_over: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A fleet to place: units, replicas, the losses each component bears, and replicas by rack when already decided."""
+
+    units: Mapping[str, int]
+    replicas: Mapping[str, int]
+    allowances: Mapping[tuple[int, Level], Allowance]  # (component's index, level)
+    in_rack: Mapping[tuple[str, int], int] | None = None
+
+
+def place(structure: Structure, order: Order) -> tuple[Assignment, ...] | Unplaced:
+    """Return the place of every replica, or the first that could not be placed; a failure proves nothing."""
+    failure: Unplaced | None = None
+    assignments: list[Assignment] = []
+    for offering in structure.problem.offerings:
+        for snug in (False, True):
+            floor = _Floor(structure, offering, order, snug)
+            outcome = floor.place_all()
+            if not isinstance(outcome, Unplaced):
+                break
+        if isinstance(outcome, Unplaced):
+            failure = failure or outcome
+        else:
+            assignments += outcome
+    return failure or tuple(assignments)
+
+
+@dataclass
+class _Floor:
+    """The domains of one offering while they fill up."""
+
+    structure: Structure
+    offering: Offering
+    order: Order
+    snug: bool
+    free: list[list[int]] = field(init=False)  # GPUs left, by domain and host
+    lost: dict[tuple[int, Level, int], int] = field(init=False)  # (component, level, failure set) -> allowance used
+
+    def __post_init__(self) -> None:
+        domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
+        hosts = self.offering.domain_gpus // self.offering.host_gpus
+        self.free = [[self.offering.host_gpus] * hosts for _ in range(domains)]
+        self.lost = defaultdict(int)
+        self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
+
+    def place_all(self) -> list[Assignment] | Unplaced:
+        options = [i for i in self.structure.on_offering[self.offering.id] if self.order.replicas.get(i.id, 0)]
+        options.sort(key=lambda i: (-i.domains, -i.gpus, -self._tightness(i)))
+        placed: list[Assignment] = []
+        for option in options:
+            parts = self._place_spanning(option) if option.domains else self._place_inside(option)
+            if isinstance(parts, Unplaced):
+                return parts
+            placed += [Assignment(option.id, number, part) for number, part in enumerate(sorted(parts))]
+        return placed
+
+    def _rules(self, option: Option) -> Iterable[tuple[Level, int, int]]:
+        """Yield (level, weight of one replica, amount that may be lost) for each failure the option must bear."""
+        component = self.component_of[option.id]
+        for level in (Level.HOST, Level.RACK):
+            allowance = self.order.allowances.get((component, level))
+            if allowance is not None and allowance.weight.get(option.id, 0):
+                yield level, allowance.weight[option.id], allowance.amount
+
+    def _tightness(self, option: Option) -> float:
+        return max((weight / max(amount, 1) for _, weight, amount in self._rules(option)), default=0.0)
+
+    def _host_set(self, domain: int, host: int) -> int:
+        return domain * len(self.free[domain]) + host
+
+    def _rack_of(self, domain: int) -> int:
+        return domain // self.offering.domains_per_rack
+
+    def _loss(self, option: Option, level: Level, failure_set: int) -> int:
+        return self.lost.get((self.component_of[option.id], level, failure_set), 0)
+
+    def _fit(self, option: Option, domain: int, ignore_spread: bool = False) -> tuple[tuple[float, ...], Parts] | None:
+        """Return (what the placing costs, parts) for the best hosts of a domain, or None when nothing there will do."""
+        size, free = self.offering.host_gpus, self.free[domain]
+        rules = {} if ignore_spread else {level: (weight, amount) for level, weight, amount in self._rules(option)}
+        rack_loss = host_loss = 0.0
+        if Level.RACK in rules:
+            weight, amount = rules[Level.RACK]
+            after = self._loss(option, Level.RACK, self._rack_of(domain)) + weight
+            if after > amount:
+                return None
+            rack_loss = after / amount
+        weight, amount = rules.get(Level.HOST, (0, 0))
+        if option.gpus > size:
+            count = option.gpus // size
+            hosts = [h for h, gpus in enumerate(free) if gpus == size][:count]
+            if len(hosts) < count or weight > amount:
+                return None
+            left = sum(1 for gpus in free if gpus == size) - count
+            parts = tuple((domain, h, size) for h in hosts)
+        else:
+            choices = [
+                (self._loss(option, Level.HOST, self._host_set(domain, h)) if weight else 0, gpus, h)
+                for h, gpus in enumerate(free)
+                if gpus >= option.gpus
+            ]
+            if not choices or min(choices)[0] + weight > amount:
+                return None
+            best = min(choices, key=lambda c: (c[1], c[0], c[2]) if not weight else c)
+            host_loss = (best[0] + weight) / amount if weight else 0.0
+            left = best[1] - option.gpus
+            parts = ((domain, best[2], option.gpus),)
+        spread = (rack_loss, host_loss)
+        return ((float(left), *spread, domain) if self.snug else (*spread, float(left), domain)), parts
+
+    def _take(self, option: Option, parts: Parts) -> None:
+        component = self.component_of[option.id]
+        for domain, host, gpus in parts:
+            self.free[domain][host] -= gpus
+        for level, weight, _ in self._rules(option):
+            touched = {self._host_set(d, h) if level is Level.HOST else self._rack_of(d) for d, h, _ in parts}
+            for failure_set in touched:
+                self.lost[component, level, failure_set] += weight
+
+    def _place_inside(self, option: Option) -> list[Parts] | Unplaced:
+        """Place replicas one by one in the domain where they cost least; costs only rise, so a stale one is asked again."""
+        wanted = self.order.replicas[option.id]
+        quota = self._quota(option)
+        heap = [(fit[0], d) for d in range(len(self.free)) if (fit := self._fit(option, d)) is not None]
+        heapq.heapify(heap)
+        placed: list[Parts] = []
+        while heap and len(placed) < wanted:
+            cost, domain = heapq.heappop(heap)
+            fit = self._fit(option, domain)
+            if fit is None or (quota is not None and quota[self._rack_of(domain)] < 1):
+                continue
+            if fit[0] > cost:
+                heapq.heappush(heap, (fit[0], domain))
+                continue
+            self._take(option, fit[1])
+            placed.append(fit[1])
+            if quota is not None:
+                quota[self._rack_of(domain)] -= 1
+            again = self._fit(option, domain)
+            if again is not None:
+                heapq.heappush(heap, (again[0], domain))
+        return placed if len(placed) == wanted else self._unplaced(option, wanted - len(placed))
+
+    def _quota(self, option: Option) -> dict[int, int] | None:
+        if self.order.in_rack is None:
+            return None
+        racks = range(self._rack_of(len(self.free)) + 1)
+        return {rack: self.order.in_rack.get((option.id, rack), 0) for rack in racks}
+
+    def _unplaced(self, option: Option, left_over: int) -> Unplaced:
+        room = any(self._fit(option, d, ignore_spread=True) for d in range(len(self.free)))
+        return Unplaced(option, Want.SPREAD if room else Want.SPACE, left_over)
+
+    def _place_spanning(self, option: Option) -> list[Parts] | Unplaced:
+        """Give each replica whole domains, from as few racks as will do, the least loaded first."""
+        size = self.offering.host_gpus
+        placed: list[Parts] = []
+        for done in range(self.order.replicas[option.id]):
+            chosen: list[int] = []
+            racks: dict[int, list[int]] = defaultdict(list)
+            for domain, free in enumerate(self.free):
+                if sum(free) == self.offering.domain_gpus:
+                    racks[self._rack_of(domain)].append(domain)
+            bearable = [r for r in racks if self._bears(option, r)]
+            for rack in sorted(bearable, key=lambda r: (self._loss(option, Level.RACK, r), -len(racks[r]), r)):
+                chosen += racks[rack][: option.domains - len(chosen)]
+            if len(chosen) < option.domains:
+                return Unplaced(option, Want.SPREAD if len(bearable) < len(racks) else Want.SPACE, self.order.replicas[option.id] - done)
+            parts = tuple((d, h, size) for d in sorted(chosen) for h in range(len(self.free[d])))
+            self._take(option, parts)
+            placed.append(parts)
+        return placed
+
+    def _bears(self, option: Option, rack: int) -> bool:
+        losses = {Level.RACK: self._loss(option, Level.RACK, rack), Level.HOST: 0}
+        return all(losses[level] + weight <= amount for level, weight, amount in self._rules(option))
+
+
+def allowance_rules(components: tuple[Component, ...]) -> list[tuple[int, Level, frozenset[str]]]:
+    """Return (component, level, workloads) of the failures that placement decides: hosts and racks."""
+    return [
+        (number, level, workloads)
+        for number, component in enumerate(components)
+        for level, workloads in component.levels
+        if level is not Level.ZONE
+    ]

@@ -1,0 +1,1 @@
+"""The fit of the calibrated backend: data, pooled regression, cross-validation."""

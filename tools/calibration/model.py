@@ -1,0 +1,114 @@
+"""Step time and time to first token fitted together, and predicted for a closed loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from calibration.dataset import Array, Dataset
+from calibration.pooled import Effects, Shrinkage, fit
+
+from fleet.perf.levels import LEVELS
+from fleet.perf.terms import BESIDE_TERMS, DECODE_TERMS, STEP_TERMS, Table, beside_terms, decode_terms, latency_terms, prefill_terms
+from fleet.perf.workers import batch_of
+
+FIRST_TOKEN_TERMS = (
+    "compute", "attention", "allreduce", "constant", "burst_compute", "burst_attention", "burst_allreduce",
+    "steps", "running", "over",
+)  # fmt: skip
+
+LEVEL_PENALTY = {
+    "generation": 3, "engine": 3, "architecture": 3, "precision": 3, "accelerator": 12, "generation_engine": 6,
+    "engine_architecture": 6, "generation_engine_architecture": 10, "model": 10, "model_generation": 10, "cell": 3,
+    "era": 6, "version": 6,
+}  # fmt: skip
+
+STEP_START = {
+    "dense_weights": 1.3, "expert_weights": 1.5, "kv": 1.4, "state": 1.0, "compute": 1.5, "attention": 2.0,
+    "step": 0.5, "layer": 15.0, "layer_tp": 10.0, "layer_tp_log": 2.0, "allreduce": 1.5, "moe_layer": 10.0,
+    "ep_layer": 3.0, "ep_bytes": 1.0, "sequence": 5.0, "draft": 0.3,
+    "beside_compute": 1.8, "beside_attention": 2.0, "beside_allreduce": 1.0, "beside_layer": 20.0,
+}  # fmt: skip
+FIRST_TOKEN_START = {
+    "compute": 1.8, "attention": 2.0, "allreduce": 1.0, "constant": 25.0, "burst_compute": 0.15,
+    "burst_attention": 0.2, "burst_allreduce": 0.1, "steps": 0.5, "over": 1.0, "running": 0.5,
+}  # fmt: skip
+
+
+def shrinkage(start: dict[str, float], strength: float, delta: float, fixed: frozenset[str]) -> Shrinkage:
+    return Shrinkage(start, {name: LEVEL_PENALTY[name] * strength for name in LEVELS}, delta=delta, fixed=fixed)
+
+
+STEP_SHRINKAGE = shrinkage(STEP_START, 0.1, 0.15, frozenset({"draft"}))
+FIRST_TOKEN_SHRINKAGE = shrinkage(FIRST_TOKEN_START, 0.2, 0.4, frozenset({"over"}))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Both regressions."""
+
+    step: Effects
+    first_token: Effects
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A closed loop's TPOT and TTFT, ms, and output tokens/s of all requests in flight; each of shape (N,)."""
+
+    tpot_ms: Array
+    ttft_ms: Array
+    output_tok_per_s: Array
+
+
+def table_of_rows(data: Dataset) -> Table:
+    batch = batch_of(data.points)
+    assert not batch.faults, batch.faults
+    return batch.table
+
+
+def step_columns(table: Table) -> Array:
+    """Return STEP_TERMS of a closed loop, shape (N, K): between two tokens (B - 1) / OSL prefills run beside."""
+    decode, beside = decode_terms(table), beside_terms(table)
+    beside_each = np.maximum(table.batch - 1.0, 0.0) / table.osl
+    columns = [decode[name] for name in DECODE_TERMS] + [beside_each * beside[name] for name in BESIDE_TERMS]
+    return np.stack(columns, axis=1)
+
+
+def first_token_columns(data: Dataset, table: Table, tpot_ms: Array) -> Array:
+    """Return FIRST_TOKEN_TERMS of a closed loop, shape (N, K)."""
+    alone, occupied = latency_terms(table), prefill_terms(table)
+    others = np.maximum(table.batch - 1.0, 0.0)
+    columns = {name: alone[name] for name in ("compute", "attention", "allreduce")}
+    columns |= {f"burst_{name}": others * occupied[name] for name in ("compute", "attention", "allreduce")}
+    columns |= {
+        "constant": np.ones(len(data)),
+        "steps": tpot_ms,
+        "over": data.over * table.osl * tpot_ms,
+        "running": data.concurrency,
+    }
+    return np.stack([columns[name] for name in FIRST_TOKEN_TERMS], axis=1)
+
+
+def fit_both(data: Dataset) -> Fitted:
+    """Fit step time, then time to first token with the fitted step time."""
+    table = table_of_rows(data)
+    x = step_columns(table)
+    step = fit(STEP_TERMS, x, data.tpot_ms, data.levels, STEP_SHRINKAGE)
+    tpot = (step.coefficients(data.levels, len(data)) * x).sum(axis=1)
+    z = first_token_columns(data, table, tpot)
+    return Fitted(step, fit(FIRST_TOKEN_TERMS, z, data.ttft_ms, data.levels, FIRST_TOKEN_SHRINKAGE))
+
+
+def predict(fitted: Fitted, data: Dataset) -> Predicted:
+    """Predict rows that need not have been fitted."""
+    table = table_of_rows(data)
+    tpot = (fitted.step.coefficients(data.levels, len(data)) * step_columns(table)).sum(axis=1)
+    z = first_token_columns(data, table, tpot)
+    ttft = (fitted.first_token.coefficients(data.levels, len(data)) * z).sum(axis=1)
+    return Predicted(tpot, ttft, throughput(data, ttft, tpot))
+
+
+def throughput(data: Dataset, ttft_ms: Array, tpot_ms: Array) -> Array:
+    """Output tokens/s by Little's law: C requests in flight, each there for TTFT + OSL · TPOT."""
+    osl = np.array([r.osl for r in data.rows])
+    return np.asarray(1e3 * data.concurrency * osl / (ttft_ms + osl * tpot_ms))

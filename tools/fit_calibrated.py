@@ -1,0 +1,132 @@
+"""Fit the calibrated backend on a calibration table and write its data file. Run: python tools/fit_calibrated.py [CSV]."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from calibration.dataset import Array, Dataset, load_aggregated
+from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
+from calibration.model import fit_both
+from calibration.pooled import Effects
+from calibration.validate import Errors, cross_validate, folds_by_group, folds_by_lengths
+
+from fleet.catalog.load import load_catalog
+from fleet.catalog.records import Catalog
+from fleet.perf.coefficients import FIRST_TOKEN_TERMS, FORMAT, PATH, class_of
+from fleet.perf.terms import STEP_TERMS
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_TABLE = ROOT.parent / "shared" / "bench" / "calibration.csv"
+DIGITS = 4
+
+
+def digits(values: Array) -> list[float]:
+    return [float(f"{v:.{DIGITS}g}") for v in values.tolist()]
+
+
+def written_effects(effects: Effects, terms: tuple[str, ...]) -> dict[str, Any]:
+    """Return a regression as JSON data: log coefficients, rounded, terms in order."""
+    keep = [effects.terms.index(name) for name in terms]
+    by_level = {
+        level: {value: digits(row[keep]) for value, row in sorted(values.items())}
+        for level, values in effects.levels.items()
+    }
+    return {"terms": list(terms), "base": digits(effects.base[keep]), "effects": by_level}
+
+
+def cells_of(data: Dataset) -> dict[str, list[float]]:
+    """Return for every cell its rows, largest batch, longest context and widest worker."""
+    cells: dict[str, list[float]] = {}
+    for cell, point in sorted(zip(data.cell, data.points, strict=True), key=lambda pair: pair[0]):
+        rows, batch, context, gpus = cells.get(cell, [0, 0.0, 0.0, 0])
+        widest = max(gpus, point.layout.gpus)
+        context = max(context, float(f"{point.isl + point.osl:.6g}"))
+        cells[cell] = [rows + 1, max(batch, float(f"{point.batch:.6g}")), context, widest]
+    return cells
+
+
+def grouped_quantile(errors: Array, groups: list[str]) -> float:
+    """Return the 90 % quantile of the absolute error, every group with the same weight."""
+    size = np.abs(errors)
+    count = {g: groups.count(g) for g in set(groups)}
+    weight = np.array([1.0 / count[g] for g in groups])
+    order = np.argsort(size, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    return float(size[order][np.searchsorted(share, 0.9)])
+
+
+def error_bars(data: Dataset, errors: Errors) -> dict[str, dict[str, float]]:
+    """Return 90 % error quantiles of TPOT and TTFT by class."""
+    classes = np.array([class_of(data.points[i]) for i in errors.rows])
+    bars: dict[str, dict[str, float]] = {"tpot": {}, "ttft": {}}
+    for name in ("dense", "moe"):
+        chosen = np.flatnonzero(classes == name)
+        groups = [data.group[errors.rows[i]] for i in chosen]
+        for metric, values in (("tpot", errors.tpot), ("ttft", errors.ttft)):
+            bars[metric][name] = float(f"{grouped_quantile(values[chosen], groups):.3g}")
+    return bars
+
+
+def inputs_digest(data: Dataset) -> str:
+    """Return a digest of the records that the fit read: a changed record needs a new fit."""
+    records = {p.model.id: p.model.model_dump_json() for p in data.points}
+    records |= {p.accelerator.id: p.accelerator.model_dump_json() for p in data.points}
+    return hashlib.sha256("\n".join(records[name] for name in sorted(records)).encode()).hexdigest()
+
+
+def document(table: Path, catalog: Catalog) -> dict[str, Any]:
+    """Fit and cross-validate; return the data file's content."""
+    data = load_aggregated(table, catalog)
+    fitted = fit_both(data)
+    bars = {
+        "interpolation": error_bars(data, cross_validate(data, folds_by_lengths(data))),
+        "unseen": error_bars(data, cross_validate(data, folds_by_group(data))),
+    }
+    assert set(FIRST_TOKEN_TERMS) <= set(FITTED_FIRST_TOKEN_TERMS)
+    return {
+        "format": FORMAT,
+        "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
+        "records_sha256": inputs_digest(data),
+        "rows": len(data),
+        "rows_left_out": dict(sorted(data.left_out.items())),
+        "error_p90": bars,
+        "cells": cells_of(data),
+        "step": written_effects(fitted.step, STEP_TERMS),
+        "first_token": written_effects(fitted.first_token, FIRST_TOKEN_TERMS),
+    }
+
+
+def encode(content: dict[str, Any]) -> str:
+    """Return JSON with one line for each vector, so that a new fit is a readable diff."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if lines and lines[-1].endswith("[") or (lines and "[" in lines[-1] and "]" not in lines[-1]):
+            lines[-1] += line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", nargs="?", type=Path, default=DEFAULT_TABLE, help="CSV with the columns of calibration.csv")
+    parser.add_argument("--out", type=Path, default=PATH, help="where the coefficients go")
+    arguments = parser.parse_args()
+    if not arguments.table.is_file():
+        print(f"{arguments.table} is not there: give the path of a calibration table", file=sys.stderr)
+        return 2
+    content = document(arguments.table, load_catalog())
+    arguments.out.write_text(encode(content), encoding="utf-8")
+    print(f"{content['rows']} rows fitted, {sum(content['rows_left_out'].values())} left out; errors (p90): {content['error_p90']}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
