@@ -40,6 +40,7 @@ def run_mip(
     nodes: int,
     gap: float,
     start: Mapping[mathopt.Variable, float] | None = None,
+    priorities: Mapping[mathopt.Variable, int] | None = None,
     first_only: bool = False,
 ) -> Run:
     """Minimise a mixed-integer program with GSCIP within so many branch-and-bound nodes."""
@@ -55,7 +56,9 @@ def run_mip(
         model,
         mathopt.SolverType.GSCIP,
         params=parameters,
-        model_params=mathopt.ModelSolveParameters(solution_hints=hints),
+        model_params=mathopt.ModelSolveParameters(
+            solution_hints=hints, branching_priorities=dict(priorities or {})
+        ),
     )
     reason = result.termination.reason
     bounds = result.termination.objective_bounds
@@ -69,7 +72,9 @@ def run_mip(
 
 def run_lp(model: mathopt.Model) -> Mapping[mathopt.Variable, float] | None:
     """Solve a linear program with GLOP; None when it has no solution."""
-    result = mathopt.solve(model, mathopt.SolverType.GLOP, params=mathopt.SolveParameters(threads=1, random_seed=0))
+    result = mathopt.solve(
+        model, mathopt.SolverType.GLOP, params=mathopt.SolveParameters(threads=1, random_seed=0)
+    )
     return result.variable_values() if result.has_primal_feasible_solution() else None
 
 

@@ -53,7 +53,9 @@ class _Hall:
     model: cp_model.CpModel = field(default_factory=cp_model.CpModel)
     on_host: dict[tuple[str, int, int], cp_model.IntVar] = field(default_factory=dict)
     in_domain: dict[tuple[str, int], cp_model.IntVar] = field(default_factory=dict)
-    spans: dict[tuple[str, int, int], cp_model.IntVar] = field(default_factory=dict)  # option, replica, domain
+    spans: dict[tuple[str, int, int], cp_model.IntVar] = field(
+        default_factory=dict
+    )  # option, replica, domain
 
     def __post_init__(self) -> None:
         self.domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
@@ -62,7 +64,8 @@ class _Hall:
     @property
     def size(self) -> int:
         return sum(
-            self.domains * (self.order.replicas[i.id] if i.domains else 1 if self._is_large(i) else self.hosts)
+            self.domains
+            * (self.order.replicas[i.id] if i.domains else 1 if self._is_large(i) else self.hosts)
             for i in self.options
         )
 
@@ -92,7 +95,9 @@ class _Hall:
             for k in range(wanted):
                 for d in range(self.domains):
                     self.spans[option.id, k, d] = self.model.new_bool_var(f"b[{option.id},{k},{d}]")
-                self.model.add(sum(self.spans[option.id, k, d] for d in range(self.domains)) == option.domains)
+                self.model.add(
+                    sum(self.spans[option.id, k, d] for d in range(self.domains)) == option.domains
+                )
         elif self._is_large(option):
             most = self.offering.domain_gpus // option.gpus
             for d in range(self.domains):
@@ -104,7 +109,8 @@ class _Hall:
                 for h in range(self.hosts):
                     self.on_host[option.id, d, h] = self.model.new_int_var(0, most, f"n[{option.id},{d},{h}]")
             self.model.add(
-                sum(self.on_host[option.id, d, h] for d in range(self.domains) for h in range(self.hosts)) == wanted
+                sum(self.on_host[option.id, d, h] for d in range(self.domains) for h in range(self.hosts))
+                == wanted
             )
 
     def _add_space(self) -> None:
@@ -150,7 +156,10 @@ class _Hall:
         size = self.offering.domains_per_rack
         for k in range(self.order.replicas[option.id]):
             for rack in range(-(-self.domains // size)):
-                inside = [self.spans[option.id, k, d] for d in range(rack * size, min((rack + 1) * size, self.domains))]
+                inside = [
+                    self.spans[option.id, k, d]
+                    for d in range(rack * size, min((rack + 1) * size, self.domains))
+                ]
                 touched = self.model.new_bool_var(f"t[{option.id},{k},{rack}]")
                 self.model.add_max_equality(touched, inside)
                 lost[rack].append(weight * touched)
@@ -159,10 +168,10 @@ class _Hall:
         """Turn counts into places: small replicas where they are counted, larger ones on the hosts left empty."""
         parts: dict[str, list[Parts]] = defaultdict(list)
         occupied: set[tuple[int, int]] = set()
-        for (option, d, h), variable in self.on_host.items():
-            gpus = next(i.gpus for i in self.options if i.id == option)
+        gpus = {i.id: i.gpus for i in self.options}
+        for (name, d, h), variable in self.on_host.items():
             for _ in range(solver.value(variable)):
-                parts[option].append(((d, h, gpus),))
+                parts[name].append(((d, h, gpus[name]),))
                 occupied.add((d, h))
         size = self.offering.host_gpus
         for option in self.options:

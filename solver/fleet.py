@@ -47,7 +47,9 @@ def read_fleet(sizing: SizingModel, values: Mapping[mathopt.Variable, float]) ->
     return Fleet(whole(sizing.units), whole(sizing.replicas), pieces, in_rack if sizing.by_racks else None)
 
 
-def settle(structure: Structure, fleet: Fleet, objective: Goal, *, effort: float) -> Answer | Unplaced | Short:
+def settle(
+    structure: Structure, fleet: Fleet, objective: Goal, *, effort: float
+) -> Answer | Unplaced | Short:
     """Place a fleet, split its traffic and verify the result.
 
     `effort` is the deterministic time that the exact placement may take when the constructive one fails; 0 skips it.
@@ -96,6 +98,11 @@ def _assemble(structure: Structure, fleet: Fleet, places: tuple[Assignment, ...]
         for w, i, share in split_traffic(component, fleet.replicas, fleet.pieces)
     }
     by_workload = tuple(
-        (d.id, i.id, shares[d.id, i.id]) for d in problem.demands for i in structure.options if (d.id, i.id) in shares
+        (d.id, i.id, shares[d.id, i.id])
+        for d in problem.demands
+        for i in structure.options
+        if (d.id, i.id) in shares
     )
-    return Answer(units, replicas, by_workload, places, amount_of(structure, objective, dict(units), dict(replicas)))
+    return Answer(
+        units, replicas, by_workload, places, amount_of(structure, objective, dict(units), dict(replicas))
+    )

@@ -38,5 +38,7 @@ def _price(problem: Problem, option: Option, offering: Offering) -> Fraction:
     """Return what one replica adds to the objective at least."""
     if problem.objective == "gpus":
         return Fraction(option.gpus)
-    share = Fraction(option.gpus, offering.unit_domains * offering.domain_gpus) * _unit_price(problem, offering)
+    share = Fraction(option.gpus, offering.unit_domains * offering.domain_gpus) * _unit_price(
+        problem, offering
+    )
     return share + (option.cost_per_replica if problem.objective == "cost" else 0)

@@ -48,7 +48,9 @@ def weights(structure: Structure, goal: Goal) -> Weights:
         return Weights(kept=tuple((i, n) for i, n in problem.previous.replicas if i in known and n > 0))
     if goal is Goal.ORDER:
         scale = len(structure.options) + 1
-        return Weights(replicas=tuple((i.id, scale * i.gpus + rank) for rank, i in enumerate(structure.options)))
+        return Weights(
+            replicas=tuple((i.id, scale * i.gpus + rank) for rank, i in enumerate(structure.options))
+        )
     return Weights()
 
 

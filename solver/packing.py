@@ -11,7 +11,8 @@ the φ_k of sizes s ≤ 1 that fit together in one container of size 1 add up to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,7 +38,8 @@ def packing_rows(offering: Offering, options: Sequence[Option]) -> tuple[Packing
     if small and large:
         rows.append(
             PackingRow(
-                _per_replica((i, _hosts(i, offering)) for i in large) + _per_replica((i, hosts * i.domains) for i in whole),
+                _per_replica((i, _hosts(i, offering)) for i in large)
+                + _per_replica((i, hosts * i.domains) for i in whole),
                 _per_replica((i, Fraction(i.gpus, offering.host_gpus)) for i in small),
                 hosts,
             )
@@ -50,7 +52,9 @@ def packing_rows(offering: Offering, options: Sequence[Option]) -> tuple[Packing
         for k in range(1, offering.host_gpus):
             sizes = [(i, _step(Fraction(i.gpus, offering.host_gpus), k)) for i in small]
             sizes += [(i, Fraction(_hosts(i, offering))) for i in large]
-            rows.append(PackingRow(_per_replica([*sizes, *((i, hosts * i.domains) for i in whole)]), (), hosts))
+            rows.append(
+                PackingRow(_per_replica([*sizes, *((i, hosts * i.domains) for i in whole)]), (), hosts)
+            )
     return tuple(dict.fromkeys(row for row in rows if row.replicas))
 
 
@@ -58,8 +62,8 @@ def _hosts(option: Option, offering: Offering) -> int:
     return option.gpus // offering.host_gpus
 
 
-def _per_replica(weights: Sequence[tuple[Option, Fraction | int]] | object) -> tuple[tuple[str, float], ...]:
-    return tuple((option.id, float(weight)) for option, weight in weights if weight)  # type: ignore[attr-defined]
+def _per_replica(weights: Iterable[tuple[Option, Fraction | int]]) -> tuple[tuple[str, float], ...]:
+    return tuple((option.id, float(weight)) for option, weight in weights if weight)
 
 
 def _step(size: Fraction, k: int) -> Fraction:
@@ -71,4 +75,4 @@ def _step(size: Fraction, k: int) -> Fraction:
 def _is_chain(sizes: set[int], container: int) -> bool:
     """Whether each size divides the next larger one, and the largest the container."""
     ordered = [*sorted(sizes), container]
-    return all(large % small == 0 for small, large in zip(ordered, ordered[1:], strict=False))
+    return all(large % small == 0 for small, large in itertools.pairwise(ordered))

@@ -72,7 +72,9 @@ class _Floor:
     order: Order
     snug: bool
     free: list[list[int]] = field(init=False)  # GPUs left, by domain and host
-    lost: dict[tuple[int, Level, int], int] = field(init=False)  # (component, level, failure set) -> allowance used
+    lost: dict[tuple[int, Level, int], int] = field(
+        init=False
+    )  # (component, level, failure set) -> allowance used
 
     def __post_init__(self) -> None:
         domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
@@ -82,7 +84,9 @@ class _Floor:
         self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
 
     def place_all(self) -> list[Assignment] | Unplaced:
-        options = [i for i in self.structure.on_offering[self.offering.id] if self.order.replicas.get(i.id, 0)]
+        options = [
+            i for i in self.structure.on_offering[self.offering.id] if self.order.replicas.get(i.id, 0)
+        ]
         options.sort(key=lambda i: (-i.domains, -i.gpus, -self._tightness(i)))
         placed: list[Assignment] = []
         for option in options:
@@ -112,10 +116,16 @@ class _Floor:
     def _loss(self, option: Option, level: Level, failure_set: int) -> int:
         return self.lost.get((self.component_of[option.id], level, failure_set), 0)
 
-    def _fit(self, option: Option, domain: int, ignore_spread: bool = False) -> tuple[tuple[float, ...], Parts] | None:
+    def _fit(
+        self, option: Option, domain: int, ignore_spread: bool = False
+    ) -> tuple[tuple[float, ...], Parts] | None:
         """Return (what the placing costs, parts) for the best hosts of a domain, or None when nothing there will do."""
         size, free = self.offering.host_gpus, self.free[domain]
-        rules = {} if ignore_spread else {level: (weight, amount) for level, weight, amount in self._rules(option)}
+        rules = (
+            {}
+            if ignore_spread
+            else {level: (weight, amount) for level, weight, amount in self._rules(option)}
+        )
         rack_loss = host_loss = 0.0
         if Level.RACK in rules:
             weight, amount = rules[Level.RACK]
@@ -200,10 +210,16 @@ class _Floor:
                 if sum(free) == self.offering.domain_gpus:
                     racks[self._rack_of(domain)].append(domain)
             bearable = [r for r in racks if self._bears(option, r)]
-            for rack in sorted(bearable, key=lambda r: (self._loss(option, Level.RACK, r), -len(racks[r]), r)):
+            for rack in sorted(
+                bearable, key=lambda r: (self._loss(option, Level.RACK, r), -len(racks[r]), r)
+            ):
                 chosen += racks[rack][: option.domains - len(chosen)]
             if len(chosen) < option.domains:
-                return Unplaced(option, Want.SPREAD if len(bearable) < len(racks) else Want.SPACE, self.order.replicas[option.id] - done)
+                return Unplaced(
+                    option,
+                    Want.SPREAD if len(bearable) < len(racks) else Want.SPACE,
+                    self.order.replicas[option.id] - done,
+                )
             parts = tuple((d, h, size) for d in sorted(chosen) for h in range(len(self.free[d])))
             self._take(option, parts)
             placed.append(parts)

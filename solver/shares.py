@@ -34,7 +34,9 @@ class Allowance:
 Pieces = Mapping[tuple[str, str], int]  # (option, workload) -> pieces of its traffic
 
 
-def allowance(component: Component, workloads: frozenset[str], replicas: Mapping[str, int], pieces: Pieces) -> Allowance:
+def allowance(
+    component: Component, workloads: frozenset[str], replicas: Mapping[str, int], pieces: Pieces
+) -> Allowance:
     """Return which losses the workloads can bear with so many replicas.
 
     With shared options the bearable losses are a convex set: when a_i replicas of i alone may go, then so may every
@@ -57,7 +59,11 @@ def allowance(component: Component, workloads: frozenset[str], replicas: Mapping
 
 
 def _bearable(
-    demands: tuple[Demand, ...], options: list[Option], replicas: Mapping[str, int], pieces: Pieces, lost: Option
+    demands: tuple[Demand, ...],
+    options: list[Option],
+    replicas: Mapping[str, int],
+    pieces: Pieces,
+    lost: Option,
 ) -> float | None:
     """Return how many replicas of one option, a fraction included, may go with everything else there; None: nothing holds."""
     model = mathopt.Model()
@@ -103,7 +109,9 @@ def split_traffic(
     exact: dict[tuple[str, str], float] = {}
     shared: list[Demand] = []
     for demand in component.demands:
-        serving = {i.id: dict(i.capacity)[demand.id] * replicas[i.id] for i in used if demand.id in dict(i.capacity)}
+        serving = {
+            i.id: dict(i.capacity)[demand.id] * replicas[i.id] for i in used if demand.id in dict(i.capacity)
+        }
         if component.is_dedicated or demand.rate == 0:
             total = sum(serving.values())
             exact |= {(demand.id, i): capacity / total for i, capacity in serving.items()}
@@ -114,7 +122,9 @@ def split_traffic(
     return tuple(
         (demand.id, option, share)
         for demand in component.demands
-        for option, share in _rounded([(i.id, exact[demand.id, i.id]) for i in used if (demand.id, i.id) in exact])
+        for option, share in _rounded(
+            [(i.id, exact[demand.id, i.id]) for i in used if (demand.id, i.id) in exact]
+        )
     )
 
 
@@ -131,8 +141,7 @@ def _balanced(
             if capacity is None:
                 continue
             whole = pieces.get((i.id, demand.id), 0) / demand.pieces if demand.pieces else None
-            part = model.add_variable(
-                lb=0.0 if whole is None else whole, ub=1.0 if whole is None else whole            )
+            part = model.add_variable(lb=0.0 if whole is None else whole, ub=1.0 if whole is None else whole)
             parts[demand.id, i.id] = part
             busy.setdefault(i.id, []).append(part * (demand.rate / capacity))
         own = mathopt.fast_sum(part for (w, _), part in parts.items() if w == demand.id)

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ortools.math_opt.python import mathopt
 
@@ -37,7 +38,7 @@ from solver.packing import PackingRow, packing_rows
 from solver.problem import Demand, Level, Offering, Option
 from solver.structure import Component, Structure
 
-Linear = mathopt.LinearTypes
+Linear: TypeAlias = mathopt.LinearTypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Margin:
     """Slack asked of an answer so that it can be placed: it makes the program a restriction, whose bound proves nothing."""
 
     idle_gpus: Mapping[str, int] = field(default_factory=dict)  # offering -> GPUs left free
-    spare_rate: Mapping[str, int] = field(default_factory=dict)  # workload -> milli-requests/s on top, after a failure too
+    spare_rate: Mapping[str, int] = field(
+        default_factory=dict
+    )  # workload -> milli-requests/s on top, after a failure too
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,16 @@ class SizingModel:
     rack_domains: dict[tuple[str, int], mathopt.Variable] = field(default_factory=dict)
 
     def integer(self, upper: int, name: str, lower: int = 0) -> mathopt.Variable:
-        return self.model.add_integer_variable(lb=lower, ub=upper, name=f"{name} {self.model.get_num_variables()}")
+        return self.model.add_integer_variable(
+            lb=lower, ub=upper, name=f"{name} {self.model.get_num_variables()}"
+        )
 
     def continuous(self, upper: float, name: str) -> mathopt.Variable:
         return self.model.add_variable(lb=0.0, ub=upper, name=f"{name} {self.model.get_num_variables()}")
+
+    def units_first(self) -> dict[mathopt.Variable, int]:
+        """Branching priorities: what to buy, then which layouts."""
+        return dict.fromkeys(self.units.values(), 2) | dict.fromkeys(self.used.values(), 1)
 
     def row(self, constraint: object, name: str) -> None:
         """Add a constraint; several rows may go by one rule's name, the number keeps them apart."""
@@ -83,7 +92,12 @@ class SizingModel:
 
 
 def build_sizing(
-    structure: Structure, *, goal: Goal, caps: Iterable[Cap] = (), by_racks: bool = False, margin: Margin | None = None
+    structure: Structure,
+    *,
+    goal: Goal,
+    caps: Iterable[Cap] = (),
+    by_racks: bool = False,
+    margin: Margin | None = None,
 ) -> SizingModel:
     """Build the program of the module's head for one goal, with earlier goals capped."""
     sizing = SizingModel(structure, by_racks, margin or Margin(), mathopt.Model(name="sizing"))
@@ -170,13 +184,17 @@ def _add_packing(sizing: SizingModel, offering: Offering) -> None:
     sizing.row(gpus + idle <= offering.domain_gpus * domains, f"placement[{offering.id}]")
     rows = packing_rows(offering, options)
     if not sizing.by_racks:
-        _add_packing_rows(sizing, offering, rows, {i.id: sizing.replicas[i.id] for i in options}, domains, "all")
+        _add_packing_rows(
+            sizing, offering, rows, {i.id: sizing.replicas[i.id] for i in options}, domains, "all"
+        )
         return
     for rack in range(sizing.structure.most_sets(offering, Level.RACK)):
-        inside = {i.id: sizing.in_rack[i.id, rack] for i in options}
+        inside = {i.id: (1 / max(1, i.domains)) * sizing.in_rack[i.id, rack] for i in options}
         available = sizing.rack_domains[offering.id, rack]
-        volume = [(offering.domain_gpus if i.domains else i.gpus) * inside[i.id] for i in options]
-        sizing.row(mathopt.fast_sum(volume) <= offering.domain_gpus * available, f"placement[{offering.id},{rack}]")
+        volume = [i.gpus * inside[i.id] for i in options]
+        sizing.row(
+            mathopt.fast_sum(volume) <= offering.domain_gpus * available, f"placement[{offering.id},{rack}]"
+        )
         _add_packing_rows(sizing, offering, rows, inside, available, str(rack))
 
 
@@ -184,7 +202,7 @@ def _add_packing_rows(
     sizing: SizingModel,
     offering: Offering,
     rows: tuple[PackingRow, ...],
-    count: Mapping[str, mathopt.Variable],
+    count: Mapping[str, Linear],
     domains: Linear,
     label: str,
 ) -> None:
@@ -193,7 +211,10 @@ def _add_packing_rows(
         if row.rounded:
             most = offering.max_units * offering.unit_domains * (offering.domain_gpus // offering.host_gpus)
             hosts = sizing.integer(most, f"hosts[{offering.id},{label},{number}]")
-            sizing.row(mathopt.fast_sum(w * count[i] for i, w in row.rounded) <= hosts, f"hosts[{offering.id},{label}]")
+            sizing.row(
+                mathopt.fast_sum(w * count[i] for i, w in row.rounded) <= hosts,
+                f"hosts[{offering.id},{label}]",
+            )
             parts.append(hosts)
         name = f"placement[{offering.id},{label},{number}]"
         sizing.row(mathopt.fast_sum(parts) <= row.per_domain * domains, name)
@@ -207,8 +228,13 @@ def _add_racks(sizing: SizingModel, offering: Offering) -> None:
         sizing.rack_domains[offering.id, rack] = sizing.integer(size, f"h[{offering.id},{rack}]")
         if rack:
             opened = sizing.integer(1, f"opened[{offering.id},{rack}]")
-            sizing.row(sizing.rack_domains[offering.id, rack] <= size * opened, f"rack-order[{offering.id},{rack}]")
-            sizing.row(sizing.rack_domains[offering.id, rack - 1] >= size * opened, f"rack-order[{offering.id},{rack}]")
+            sizing.row(
+                sizing.rack_domains[offering.id, rack] <= size * opened, f"rack-order[{offering.id},{rack}]"
+            )
+            sizing.row(
+                sizing.rack_domains[offering.id, rack - 1] >= size * opened,
+                f"rack-order[{offering.id},{rack}]",
+            )
     bought = mathopt.fast_sum(sizing.rack_domains[offering.id, r] for r in range(racks))
     sizing.row(bought == offering.unit_domains * sizing.units[offering.id], f"racks[{offering.id}]")
     for i in sizing.structure.on_offering[offering.id]:
@@ -244,7 +270,14 @@ def _failures(sizing: SizingModel, component: Component, level: Level) -> list[t
     if level is Level.ZONE:
         zones = sorted({structure.offering[i.offering].zone for i in component.options})
         return [
-            (z, {i.id: sizing.replicas[i.id] for i in component.options if structure.offering[i.offering].zone == z})
+            (
+                z,
+                {
+                    i.id: sizing.replicas[i.id]
+                    for i in component.options
+                    if structure.offering[i.offering].zone == z
+                },
+            )
             for z in zones
         ]
     lost = {i.id: _add_loss(sizing, i, level) for i in component.options}
@@ -282,7 +315,10 @@ def _add_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Vari
     if most_lost <= 1 and option.id in sizing.used:
         return sizing.used[option.id]
     lost = sizing.integer(max(most_lost, 1), f"m[{option.id},{level}]")
-    sizing.row(lost >= sizing.replicas[option.id] * (touched / min(sets, most * touched) if most else 1), f"m[{option.id}]")
+    sizing.row(
+        lost >= sizing.replicas[option.id] * (touched / min(sets, most * touched) if most else 1),
+        f"m[{option.id}]",
+    )
     if option.id in sizing.used:
         sizing.row(lost >= sizing.used[option.id], f"m[{option.id}]")
     if sizing.by_racks and level is Level.HOST and not option.domains:
@@ -293,7 +329,11 @@ def _add_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Vari
 
 
 def _add_cover(
-    sizing: SizingModel, component: Component, workloads: frozenset[str], left: Mapping[str, Linear], name: str
+    sizing: SizingModel,
+    component: Component,
+    workloads: frozenset[str],
+    left: Mapping[str, Linear],
+    name: str,
 ) -> None:
     """(cover) and (capacity) of the workloads by what is left of each option."""
     demands = [d for d in component.demands if d.id in workloads and d.rate > 0]
@@ -314,7 +354,13 @@ def _add_cover(
 
 
 def _add_part(
-    sizing: SizingModel, option: Option, demand: Demand, ratio: float, left: Linear, busy: list[Linear], name: str
+    sizing: SizingModel,
+    option: Option,
+    demand: Demand,
+    ratio: float,
+    left: Linear,
+    busy: list[Linear],
+    name: str,
 ) -> Linear:
     """The part of the demand that the option carries, out of 1; records the replicas that it keeps busy."""
     if demand.pieces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -11,7 +11,7 @@ from solver.engines import SOLVER, Run, Status, run_mip, whole_bound
 from solver.fleet import Fleet, Short, read_fleet, settle
 from solver.floor import floor
 from solver.goals import Goal, amount_of, later_goals
-from solver.outcome import Answer, Attempt, Certificate, Infeasible, Outcome, Solved, Unknown
+from solver.outcome import Answer, Attempt, Certificate, Outcome, Solved, Unknown
 from solver.placement import Unplaced, Want
 from solver.problem import Level, Problem
 from solver.sizing import Cap, Margin, SizingModel, build_sizing, goal_grain
@@ -20,7 +20,7 @@ from solver.structure import Structure, analyse
 _MOST_RACKS = 48  # beyond, racks are too many to be told apart in a program
 _MOST_RACK_VARIABLES = 8_000
 _REPAIRS = 12
-_NODES_PER_SECOND = 400_000  # nodes × variables that GSCIP gets through in a deterministic second
+_NODES_PER_SECOND = 100_000  # nodes × variables that GSCIP gets through in a deterministic second
 
 
 @dataclass
@@ -50,7 +50,23 @@ class Search:
     def nodes(self, sizing: SizingModel, part: float) -> int:
         """Branch-and-bound nodes that a part of the budget buys, fewer for larger programs."""
         variables = max(1, sizing.model.get_num_variables())
-        return max(20, int(part * self.structure.problem.budget.deterministic_seconds * _NODES_PER_SECOND / variables))
+        return max(
+            20,
+            int(part * self.structure.problem.budget.deterministic_seconds * _NODES_PER_SECOND / variables),
+        )
+
+
+Start = Mapping[int, float]  # variable's number in the program -> value, to start another run of it from
+
+
+@dataclass(frozen=True, slots=True)
+class Formulation:
+    """One way to write and search the sizing program."""
+
+    name: str
+    by_racks: bool = False
+    units_first: bool = False  # branch on units before anything else: better bounds, worse answers
+    start: Start = field(default_factory=dict)
 
 
 def solve(problem: Problem, progress: Callable[[str], None] | None = None) -> Outcome:
@@ -86,10 +102,17 @@ def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None
     search = Search(structure, progress)
     if goal is not None:
         search.goal, search.bound = goal, 0
-    _try(search, "compact", by_racks=False, part=0.25)
-    if not search.is_done and _racks_can_be_told_apart(structure):
-        _try(search, "by racks", by_racks=True, part=0.35)
-    if not search.is_done:
+    if _racks_can_be_told_apart(structure):
+        start = _try(search, Formulation("by racks", by_racks=True), part=0.35)
+        if not search.is_done:
+            _try(
+                search,
+                Formulation("by racks, units first", by_racks=True, units_first=True, start=start),
+                part=0.4,
+            )
+    else:
+        _try(search, Formulation("compact"), part=0.75)
+    if search.answer is None and not search.is_infeasible:
         _repair(search)
     return search
 
@@ -102,27 +125,30 @@ def _racks_can_be_told_apart(structure: Structure) -> bool:
     return (decides or packs) and sum(racks.values()) <= _MOST_RACKS and variables <= _MOST_RACK_VARIABLES
 
 
-def _try(search: Search, name: str, *, by_racks: bool, part: float) -> None:
-    """Run one formulation; keep its bound, and its answer when it can be placed."""
-    search.progress(f"sizing: {name}")
-    sizing = build_sizing(search.structure, goal=search.goal, by_racks=by_racks)
+def _try(search: Search, formulation: Formulation, part: float) -> Start:
+    """Run one formulation; keep its bound, and its answer when it can be placed. Returns where it ended."""
+    search.progress(f"sizing: {formulation.name}")
+    sizing = build_sizing(search.structure, goal=search.goal, by_racks=formulation.by_racks)
     run = run_mip(
         sizing.model,
         nodes=search.nodes(sizing, part),
         gap=search.structure.problem.budget.gap / 2,
+        start={v: formulation.start[v.id] for v in sizing.model.variables() if v.id in formulation.start},
+        priorities=sizing.units_first() if formulation.units_first else None,
         first_only=search.goal is Goal.ANY,
     )
     if run.status is Status.INFEASIBLE:
         search.is_infeasible = search.answer is None
-        search.attempts.append(Attempt(name, None, None, f"{run.nodes} nodes, infeasible"))
-        return
+        search.attempts.append(Attempt(formulation.name, None, None, f"{run.nodes} nodes, infeasible"))
+        return {}
     bound = _proven(search, run)
     search.bound = max(search.bound, bound or 0)
     found = None
     if run.status is Status.FOUND:
-        found = _settle(search, read_fleet(sizing, run.values), effort=2.0 if by_racks else 0.5)
+        found = _settle(search, read_fleet(sizing, run.values), effort=2.0)
     cost = found.cost if isinstance(found, Answer) else None
-    search.attempts.append(Attempt(name, cost, bound, _effort(run, found)))
+    search.attempts.append(Attempt(formulation.name, cost, bound, _effort(run, found)))
+    return {v.id: value for v, value in run.values.items()}
 
 
 def _proven(search: Search, run: Run) -> int | None:
@@ -155,9 +181,13 @@ def _repair(search: Search) -> None:
     for number in range(1, _REPAIRS + 1):
         margin = Margin(idle, spare)
         sizing = build_sizing(search.structure, goal=search.goal, by_racks=by_racks, margin=margin)
-        run = run_mip(sizing.model, nodes=search.nodes(sizing, 0.4 / _REPAIRS), gap=search.structure.problem.budget.gap)
+        run = run_mip(
+            sizing.model, nodes=search.nodes(sizing, 0.4 / _REPAIRS), gap=search.structure.problem.budget.gap
+        )
         if run.status is not Status.FOUND:
-            search.attempts.append(Attempt(f"with slack, {number}", None, None, f"{run.nodes} nodes, nothing found"))
+            search.attempts.append(
+                Attempt(f"with slack, {number}", None, None, f"{run.nodes} nodes, nothing found")
+            )
             return
         found = _settle(search, read_fleet(sizing, run.values), effort=0.5)
         cost = found.cost if isinstance(found, Answer) else None
@@ -197,7 +227,9 @@ def refine(search: Search) -> None:
         run = run_mip(sizing.model, nodes=search.nodes(sizing, 0.05), gap=0.0)
         if run.status is Status.FOUND:
             found = settle(structure, read_fleet(sizing, run.values), search.goal, effort=0.5)
-            if isinstance(found, Answer) and _is_no_worse(structure, found, search.answer, [*(c.goal for c in caps), goal]):
+            if isinstance(found, Answer) and _is_no_worse(
+                structure, found, search.answer, [*(c.goal for c in caps), goal]
+            ):
                 search.answer = found
         caps.append(Cap(goal, _amount(structure, goal, search.answer)))
 

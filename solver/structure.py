@@ -21,7 +21,9 @@ class Component:
 
     demands: tuple[Demand, ...]
     options: tuple[Option, ...]
-    levels: tuple[tuple[Level, frozenset[str]], ...]  # workloads that outlive a failure of the level, redundant levels left out
+    levels: tuple[
+        tuple[Level, frozenset[str]], ...
+    ]  # workloads that outlive a failure of the level, redundant levels left out
 
     @property
     def is_dedicated(self) -> bool:
@@ -140,7 +142,9 @@ def analyse(problem: Problem) -> Structure:
 
 def _fits(option: Option, offering: Offering) -> bool:
     domains = offering.max_units * offering.unit_domains
-    return option.domains <= domains if option.domains else option.gpus <= offering.domain_gpus and domains > 0
+    return (
+        option.domains <= domains if option.domains else option.gpus <= offering.domain_gpus and domains > 0
+    )
 
 
 def _dominates(good: Option, poor: Option, offering: Offering, group: list[Option]) -> bool:
@@ -155,9 +159,17 @@ def _dominates(good: Option, poor: Option, offering: Offering, group: list[Optio
     if any(w not in serves for w, _ in poor.capacity):
         return False
     times = max(-(-q // serves[w]) for w, q in poor.capacity)
-    if times > _fitting_in_place(good, poor, offering) or times * good.cost_per_replica > poor.cost_per_replica:
+    if (
+        times > _fitting_in_place(good, poor, offering)
+        or times * good.cost_per_replica > poor.cost_per_replica
+    ):
         return False
-    is_mutual = poor.max_replicas is None and (good.gpus, good.domains, good.capacity, good.cost_per_replica) == (
+    is_mutual = poor.max_replicas is None and (
+        good.gpus,
+        good.domains,
+        good.capacity,
+        good.cost_per_replica,
+    ) == (
         poor.gpus,
         poor.domains,
         poor.capacity,
@@ -228,7 +240,9 @@ def _check(problem: Problem) -> None:
         if min(positive) < 1 or min(o.max_units, o.min_units, o.cost_per_unit, o.power_per_unit) < 0:
             raise MalformedProblem(f"offering {o.id!r} has a size below 1 or a negative amount")
         if o.domain_gpus % o.host_gpus:
-            raise MalformedProblem(f"offering {o.id!r}: {o.host_gpus} host GPUs do not divide {o.domain_gpus} domain GPUs")
+            raise MalformedProblem(
+                f"offering {o.id!r}: {o.host_gpus} host GPUs do not divide {o.domain_gpus} domain GPUs"
+            )
     for i in problem.options:
         if i.offering not in offering:
             raise MalformedProblem(f"option {i.id!r} names the unknown offering {i.offering!r}")
@@ -245,9 +259,13 @@ def _check_option(option: Option, offering: Offering, workloads: set[str]) -> No
     if option.gpus < 1 or option.domains < 0 or option.cost_per_replica < 0:
         raise MalformedProblem(f"option {option.id!r} has no GPUs or a negative amount")
     if option.domains and option.gpus != option.domains * offering.domain_gpus:
-        raise MalformedProblem(f"option {option.id!r}: {option.gpus} GPUs are not {option.domains} whole domains")
+        raise MalformedProblem(
+            f"option {option.id!r}: {option.gpus} GPUs are not {option.domains} whole domains"
+        )
     if not option.domains and option.gpus > offering.host_gpus and option.gpus % offering.host_gpus:
-        raise MalformedProblem(f"option {option.id!r}: {option.gpus} GPUs are not whole hosts of {offering.host_gpus}")
+        raise MalformedProblem(
+            f"option {option.id!r}: {option.gpus} GPUs are not whole hosts of {offering.host_gpus}"
+        )
     names = [w for w, _ in option.capacity]
     if len(set(names)) < len(names) or not set(names) <= workloads:
         raise MalformedProblem(f"option {option.id!r} serves an unknown or repeated workload")

@@ -28,7 +28,9 @@ class UnsoundSizing(Exception):
     def __init__(self, violations: list[Violation]) -> None:
         self.violations = violations
         lines = "\n".join(f"  {v.rule} {v.subject}: {v.sentence}" for v in violations[:20])
-        super().__init__(f"the answer breaks {len(violations)} rule(s); please report this as a bug:\n{lines}")
+        super().__init__(
+            f"the answer breaks {len(violations)} rule(s); please report this as a bug:\n{lines}"
+        )
 
 
 def verify(problem: Problem, answer: Answer) -> list[Violation]:
@@ -69,7 +71,11 @@ class _Ledger:
         self.unknown = [
             *(_unknown("offering", o) for o in self.units if o not in self.offering),
             *(_unknown("option", i) for i in self.replicas if i not in self.option),
-            *(_unknown("share", f"{w}, {i}") for w, i in self.shares if w not in self.demand or i not in self.option),
+            *(
+                _unknown("share", f"{w}, {i}")
+                for w, i in self.shares
+                if w not in self.demand or i not in self.option
+            ),
             *(_unknown("assignment", a.option) for a in answer.assignments if a.option not in self.option),
         ]
         repeated = [
@@ -77,7 +83,9 @@ class _Ledger:
             ("option", len(self.replicas) < len(answer.replicas)),
             ("share", len(self.shares) < len(answer.shares)),
         ]
-        self.unknown += [Violation("answer", kind, "an identifier is repeated") for kind, is_so in repeated if is_so]
+        self.unknown += [
+            Violation("answer", kind, "an identifier is repeated") for kind, is_so in repeated if is_so
+        ]
 
     def domains(self, offering: str) -> int:
         return self.units.get(offering, 0) * self.offering[offering].unit_domains
@@ -90,7 +98,7 @@ def _unknown(kind: str, name: str) -> Violation:
 def _check_units(ledger: _Ledger) -> Iterable[Violation]:
     for o in ledger.problem.offerings:
         units = ledger.units.get(o.id, 0)
-        if not isinstance(units, int):
+        if units != int(units):
             yield Violation("purchase-unit", o.id, f"{units} units bought, allowed are whole units")
         if units > o.max_units:
             yield Violation("inventory", o.id, f"{units} units bought, {o.max_units} may be")
@@ -132,22 +140,34 @@ def _check_replicas(ledger: _Ledger) -> Iterable[Violation]:
 
 
 def _check_shares(ledger: _Ledger) -> Iterable[Violation]:
-    busy: dict[str, Fraction] = defaultdict(Fraction)  # replicas kept busy, one part per million of each share forgiven
+    busy: dict[str, Fraction] = defaultdict(
+        Fraction
+    )  # replicas kept busy, one part per million of each share forgiven
     for (w, i), share in ledger.shares.items():
         capacity, demand = ledger.capacity.get((i, w), 0), ledger.demand[w]
         if share < 1 or capacity < 1 or ledger.replicas.get(i, 0) < 1:
-            yield Violation("cover", w, f"{share} parts per million go to {i}, which has no replica that serves it")
+            yield Violation(
+                "cover", w, f"{share} parts per million go to {i}, which has no replica that serves it"
+            )
             continue
         busy[i] += Fraction((share - 1) * demand.rate, MILLION * capacity)
-        if demand.pieces and abs(Fraction(share * demand.pieces, MILLION) - round(Fraction(share * demand.pieces, MILLION))) > Fraction(demand.pieces, MILLION):
-            yield Violation("pieces", w, f"{share} parts per million go to {i}, not whole pieces of 1/{demand.pieces}")
+        if demand.pieces and abs(
+            Fraction(share * demand.pieces, MILLION) - round(Fraction(share * demand.pieces, MILLION))
+        ) > Fraction(demand.pieces, MILLION):
+            yield Violation(
+                "pieces", w, f"{share} parts per million go to {i}, not whole pieces of 1/{demand.pieces}"
+            )
     for d in ledger.problem.demands:
         total = sum(share for (w, _), share in ledger.shares.items() if w == d.id)
         if total != MILLION and (d.rate > 0 or total):
-            yield Violation("cover", d.id, f"{total} parts per million of the traffic are served, {MILLION} needed")
+            yield Violation(
+                "cover", d.id, f"{total} parts per million of the traffic are served, {MILLION} needed"
+            )
     for i, used in busy.items():
         if used > ledger.replicas.get(i, 0):
-            yield Violation("capacity", i, f"{float(used):.6f} replicas busy, {ledger.replicas.get(i, 0)} run")
+            yield Violation(
+                "capacity", i, f"{float(used):.6f} replicas busy, {ledger.replicas.get(i, 0)} run"
+            )
     if short := _unserved(ledger, ledger.replicas, frozenset(ledger.demand)):
         yield Violation("cover", short, "the replicas cannot serve the rate, however it is shared")
 
@@ -173,11 +193,16 @@ def _check_places(ledger: _Ledger) -> Iterable[Violation]:
             yield Violation("placement", name, f"{len(owners[name])} replicas are placed, 0 run")
     for (name, domain, host), gpus in used.items():
         offering = ledger.offering[name]
-        if not 0 <= domain < ledger.domains(name) or not 0 <= host < offering.domain_gpus // offering.host_gpus:
+        if (
+            not 0 <= domain < ledger.domains(name)
+            or not 0 <= host < offering.domain_gpus // offering.host_gpus
+        ):
             yield Violation("placement", name, f"host {host} of domain {domain} is not among those bought")
         elif gpus > offering.host_gpus:
             yield Violation(
-                "placement", name, f"{gpus} GPUs used on host {host} of domain {domain}, it has {offering.host_gpus}"
+                "placement",
+                name,
+                f"{gpus} GPUs used on host {host} of domain {domain}, it has {offering.host_gpus}",
             )
 
 
@@ -212,7 +237,9 @@ def _check_survival(ledger: _Ledger) -> Iterable[Violation]:
             seen.add(key)
             left = {i: n - lost.get(i, 0) for i, n in ledger.replicas.items()}
             if short := _unserved(ledger, left, workloads):
-                yield Violation(f"survive({level})", short, f"losing {level} {place} leaves too little to serve it")
+                yield Violation(
+                    f"survive({level})", short, f"losing {level} {place} leaves too little to serve it"
+                )
 
 
 def _losses(ledger: _Ledger, level: Level) -> dict[str, dict[str, int]]:
@@ -252,7 +279,9 @@ def _unserved(ledger: _Ledger, left: Mapping[str, int], workloads: frozenset[str
     serving: dict[str, dict[str, int]] = {}
     for d in ledger.problem.demands:
         if d.id in workloads and d.rate:
-            serving[d.id] = {i: q for i, n in left.items() if n > 0 and (q := ledger.capacity.get((i, d.id), 0)) > 0}
+            serving[d.id] = {
+                i: q for i, n in left.items() if n > 0 and (q := ledger.capacity.get((i, d.id), 0)) > 0
+            }
             if d.pieces:
                 serving[d.id] = {i: q for i, q in serving[d.id].items() if (d.id, i) in ledger.shares}
     claims: dict[str, int] = defaultdict(int)
@@ -277,7 +306,11 @@ def _unserved_together(ledger: _Ledger, left: Mapping[str, int], serving: dict[s
         if not demand.pieces:
             free[w] = options
             continue
-        pieces = {i: round(Fraction(ledger.shares[w, i] * demand.pieces, MILLION)) for i in ledger.option if (w, i) in ledger.shares}
+        pieces = {
+            i: round(Fraction(ledger.shares[w, i] * demand.pieces, MILLION))
+            for i in ledger.option
+            if (w, i) in ledger.shares
+        }
         if any(n and i not in options for i, n in pieces.items()):
             return w
         for i, n in pieces.items():
@@ -288,7 +321,9 @@ def _unserved_together(ledger: _Ledger, left: Mapping[str, int], serving: dict[s
     return first_unserved({w: ledger.demand[w].rate for w in free}, free, room)
 
 
-def first_unserved(rates: Mapping[str, int], serving: Mapping[str, Mapping[str, int]], room: Mapping[str, Fraction]) -> str:
+def first_unserved(
+    rates: Mapping[str, int], serving: Mapping[str, Mapping[str, int]], room: Mapping[str, Fraction]
+) -> str:
     """Return a workload left short when Σ_i q_iw f_iw is made as large as it can be, or nothing when all are served.
 
     max Σ q_iw f_iw  s.t.  Σ_i q_iw f_iw ≤ d_w,  Σ_w f_iw ≤ room_i,  f ≥ 0, by the simplex method in fractions with
@@ -320,7 +355,9 @@ def _entering(profit: list[Fraction], names: list[int]) -> int | None:
     return min(candidates, key=lambda c: names[c], default=None)
 
 
-def _pivot(table: list[list[Fraction]], profit: list[Fraction], basis: list[int], names: list[int], column: int) -> None:
+def _pivot(
+    table: list[list[Fraction]], profit: list[Fraction], basis: list[int], names: list[int], column: int
+) -> None:
     """Exchange a column with the row that limits it first (condensed tableau)."""
     limiting = [(row[-1] / row[column], basis[r], r) for r, row in enumerate(table) if row[column] > 0]
     _, _, pivot_row = min(limiting)

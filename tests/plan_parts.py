@@ -180,6 +180,12 @@ def limit(metric: Metric, quantile: int, limit_ms: float, predicted_ms: float, e
     )
 
 
+def useful_share(load: PlannedWorkload) -> float:
+    """Share of output tokens inside the SLO, not cancelled and not a retry's."""
+    attained = min(quantile for _, quantile, _ in load.limits_as_written) / 100
+    return attained * (1 - load.demand.cancellation) / (1 + load.demand.retries)
+
+
 def served(
     load: PlannedWorkload, share: int, capacity_req_per_s: float, used_share: float, error: float
 ) -> Served:
@@ -252,7 +258,7 @@ def deployment(
         ),
         usd_per_hour=usd_per_hour,
         usd_per_million_output_tokens=usd_per_million,
-        usd_per_million_useful_tokens=usd_per_million / (1 - load.demand.cancellation),
+        usd_per_million_useful_tokens=usd_per_million / useful_share(load),
         power_kw=gpus * on.power_kw / on.domain_gpus,
         kv_link=kv_link,
         kv_transfer_ms_mean={"none": 0.0, "nvlink": 3.5, "network": 41.0}[kv_link],

@@ -35,7 +35,7 @@ from fleet.plan.document import (
     WorkerGroup,
 )
 from fleet.plan.file import sha256_hex
-from tests.plan_parts import DEEPSEEK, LLAMA, QWEN, deployment, group, mixed, offering, workload
+from tests.plan_parts import DEEPSEEK, LLAMA, QWEN, deployment, group, mixed, offering, useful_share, workload
 
 
 def place(on: PlannedOffering, deployments: list[Deployment]) -> tuple[MappedDomain, ...]:
@@ -90,8 +90,9 @@ def _loaded(
     deployments: tuple[Deployment, ...],
     domains: tuple[MappedDomain, ...],
     policy: PolicyLine,
+    offering: PlannedOffering,
 ) -> PlannedWorkload:
-    """The workload with what its deployments give it: capacity, what is left after the worst loss, one alternative."""
+    """The workload with what its deployments give it: capacity, what is left after the worst loss, an alternative on HGX."""
     here = {d.id: (d, s) for d in deployments for s in d.served if s.workload == load.name}
     capacity = sum(s.capacity_req_per_s for _, s in here.values())
     lost: dict[str, dict[str, set[tuple[str, int]]]] = {"host": defaultdict(set), "rack": defaultdict(set)}
@@ -108,11 +109,20 @@ def _loaded(
             default=0.0,
         )
 
-    replicas = -(-int(1.21 * sum(d.usd_per_hour for d, _ in here.values())) // 13)
+    per_replica = 2 * offering.price.usd_per_gpu_hour
+    replicas = 1 + int(1.21 * sum(d.usd_per_hour for d, _ in here.values()) / per_replica)
     other = Alternative(
-        offering="h200-east", layout="TP2", engine="vllm 0.33.0", precision=Precision.FP8, mode=DeploymentMode.AGGREGATED,
-        gpus_per_replica=2, replicas=replicas, gpus=2 * replicas, usd_per_hour=replicas * 12.61, why_lost="costs more for the same demand at the same SLO",
-    )  # fmt: skip
+        offering=offering.name,
+        layout="TP2",
+        engine="vllm 0.33.0",
+        precision=Precision.FP8,
+        mode=DeploymentMode.AGGREGATED,
+        gpus_per_replica=2,
+        replicas=replicas,
+        gpus=2 * replicas,
+        usd_per_hour=replicas * per_replica,
+        why_lost="costs more for the same demand at the same SLO",
+    )
     update = {"deployments": tuple(here), "capacity_req_per_s": capacity, "alternatives": (other,)}
     return load.model_copy(
         update={**update, "survives": {level: capacity - worst(level) for level in policy.survive}}
@@ -152,12 +162,14 @@ def assemble(
             "power_kw": round(len(mapped) * on.power_kw, 6),
         }
         bought.append(on.model_copy(update={**counts, **money, "gpus_used": sum(d.gpus for d in here)}))
-    loads = tuple(_loaded(load, deployments, tuple(domains), policy) for load in workloads)
+    loads = tuple(
+        _loaded(load, deployments, tuple(domains), policy, offerings[min(1, len(offerings) - 1)])
+        for load in workloads
+    )
     usd = sum(o.usd_per_hour for o in bought)
     tokens = sum(w.demand.planning_req_per_s * w.demand.output_tokens.mean * 3600 for w in loads)
     useful = sum(
-        w.demand.planning_req_per_s * w.demand.output_tokens.mean * 3600 * (1 - w.demand.cancellation)
-        for w in loads
+        w.demand.planning_req_per_s * w.demand.output_tokens.mean * 3600 * useful_share(w) for w in loads
     )
     plan = FleetPlan(
         compiled_by="fleetc 0.1.0",
@@ -260,11 +272,17 @@ def dev_plan(replicas: int = 2, **update: Any) -> FleetPlan:
 
 
 def prod_plan(
-    chat_replicas: int = 5, without: tuple[str, ...] = (), demand: float = 1.0, **update: Any
+    chat_replicas: int = 5,
+    without: tuple[str, ...] = (),
+    demand: float = 1.0,
+    chat_seqs: int = 128,
+    documents_on_h200: bool = False,
+    **update: Any,
 ) -> FleetPlan:
     """Every shape: HGX FP8 and NVFP4 sharing a workload, trays of an NVL72, Dynamo inside a rack, Dynamo over two hosts.
 
-    `without` leaves out workloads, `demand` multiplies the request rate of 'chat' (its replicas are `chat_replicas`).
+    `without` leaves out workloads; `demand` multiplies the request rate of 'chat', whose part on H100 has `chat_replicas`
+    of `chat_seqs` running requests each; `documents_on_h200` moves 'documents' out of the racks.
     """
     h100 = offering("h100-east", "h100-sxm", 6.155, 1.37, 12)
     h200 = offering("h200-east", "h200-sxm", 6.305, 1.37, 8)
@@ -320,8 +338,10 @@ def prod_plan(
             used_share=0.97,
             weights=Precision.NVFP4,
         ),
-        deployment(chat, h100, mixed(tp[4], 8, 72.7), chat_replicas, 5.6, share=700_000),
-        deployment(documents, gb200, mixed(tp[8], 4, 72.7, 64), 3, 3.5, target=Target.LEADER_WORKER_SET),
+        deployment(chat, h100, mixed(tp[4], 8, 72.7, chat_seqs), chat_replicas, 5.6, share=700_000),
+        deployment(documents, h200, mixed(tp[8], 8, 72.7, 64), 3, 3.4)
+        if documents_on_h200
+        else deployment(documents, gb200, mixed(tp[8], 4, 72.7, 64), 3, 3.5, target=Target.LEADER_WORKER_SET),
     )
     kept = tuple(w for w in (agents, batch, chat, documents) if w.name not in without)
     deployments = tuple(d for d in every if d.served[0].workload not in without)

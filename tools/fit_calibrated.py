@@ -1,4 +1,7 @@
-"""Fit the calibrated backend on a calibration table and write its data file. Run: python tools/fit_calibrated.py [CSV]."""
+"""Fit the calibrated backend on a calibration table and write its data file. Run: python tools/fit_calibrated.py [CSV].
+
+Labels of disaggregated rows are read from a folder `labels` beside the table; without it they are left out.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration.dataset import Array, Dataset, load_aggregated
+from calibration.apart import Apart
+from calibration.dataset import Array, Dataset, load
 from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
-from calibration.model import fit_both
+from calibration.model import fit_all
 from calibration.pooled import Effects
 from calibration.validate import Errors, cross_validate, folds_by_group, folds_by_lengths
 
 from fleet.catalog.load import load_catalog
 from fleet.catalog.records import Catalog
-from fleet.perf.coefficients import FIRST_TOKEN_TERMS, FORMAT, PATH, class_of
+from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, FORMAT, PATH, class_of
 from fleet.perf.terms import STEP_TERMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,10 +66,10 @@ def grouped_quantile(errors: Array, groups: list[str]) -> float:
 
 
 def error_bars(data: Dataset, errors: Errors) -> dict[str, dict[str, float]]:
-    """Return 90 % error quantiles of TPOT and TTFT by class."""
+    """Return 90 % error quantiles of TPOT and TTFT by class, every group with the same weight."""
     classes = np.array([class_of(data.points[i]) for i in errors.rows])
     bars: dict[str, dict[str, float]] = {"tpot": {}, "ttft": {}}
-    for name in ("dense", "moe"):
+    for name in sorted(set(classes.tolist())):
         chosen = np.flatnonzero(classes == name)
         groups = [data.group[errors.rows[i]] for i in chosen]
         for metric, values in (("tpot", errors.tpot), ("ttft", errors.ttft)):
@@ -80,10 +84,22 @@ def inputs_digest(data: Dataset) -> str:
     return hashlib.sha256("\n".join(records[name] for name in sorted(records)).encode()).hexdigest()
 
 
+def written_apart(apart: Apart | None) -> dict[str, Any]:
+    """Return the regression of prefill workers apart as JSON data."""
+    if apart is None:
+        raise SystemExit("no disaggregated row has a label: put the folder `labels` beside the table")
+    effects = {
+        level: {value: digits(row) for value, row in sorted(values.items())}
+        for level, values in apart.effects.items()
+    }
+    return {"terms": list(APART_TERMS), "base": digits(apart.base), "effects": effects}
+
+
 def document(table: Path, catalog: Catalog) -> dict[str, Any]:
     """Fit and cross-validate; return the data file's content."""
-    data = load_aggregated(table, catalog)
-    fitted = fit_both(data)
+    labels = table.parent / "labels"
+    data = load(table, labels if labels.is_dir() else None, catalog)
+    fitted = fit_all(data)
     bars = {
         "interpolation": error_bars(data, cross_validate(data, folds_by_lengths(data))),
         "unseen": error_bars(data, cross_validate(data, folds_by_group(data))),
@@ -93,12 +109,14 @@ def document(table: Path, catalog: Catalog) -> dict[str, Any]:
         "format": FORMAT,
         "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
         "records_sha256": inputs_digest(data),
-        "rows": len(data),
+        "rows": int(data.is_mixed.sum()),
+        "rows_disaggregated": int((~data.is_mixed).sum()),
         "rows_left_out": dict(sorted(data.left_out.items())),
         "error_p90": bars,
         "cells": cells_of(data),
         "step": written_effects(fitted.step, STEP_TERMS),
         "first_token": written_effects(fitted.first_token, FIRST_TOKEN_TERMS),
+        "apart": written_apart(fitted.apart),
     }
 
 
@@ -107,7 +125,7 @@ def encode(content: dict[str, Any]) -> str:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     lines: list[str] = []
     for line in text.split("\n"):
-        if lines and lines[-1].endswith("[") or (lines and "[" in lines[-1] and "]" not in lines[-1]):
+        if (lines and lines[-1].endswith("[")) or (lines and "[" in lines[-1] and "]" not in lines[-1]):
             lines[-1] += line.strip()
         else:
             lines.append(line)
@@ -116,7 +134,9 @@ def encode(content: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", nargs="?", type=Path, default=DEFAULT_TABLE, help="CSV with the columns of calibration.csv")
+    parser.add_argument(
+        "table", nargs="?", type=Path, default=DEFAULT_TABLE, help="CSV with the columns of calibration.csv"
+    )
     parser.add_argument("--out", type=Path, default=PATH, help="where the coefficients go")
     arguments = parser.parse_args()
     if not arguments.table.is_file():
@@ -124,7 +144,11 @@ def main() -> int:
         return 2
     content = document(arguments.table, load_catalog())
     arguments.out.write_text(encode(content), encoding="utf-8")
-    print(f"{content['rows']} rows fitted, {sum(content['rows_left_out'].values())} left out; errors (p90): {content['error_p90']}")
+    left_out = sum(content["rows_left_out"].values())
+    print(
+        f"{content['rows']} mixed and {content['rows_disaggregated']} disaggregated rows fitted, {left_out} left out"
+    )
+    print(json.dumps(content["error_p90"], indent=1))
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from math import gcd
 
 from fleet.candidates.need import Drop, Limits, Need, Place, Shape, Weights
@@ -13,9 +15,34 @@ from fleet.perf.replica import ReplicaSpec, WorkerSpec
 
 _TENSOR_WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 _EXPERT_WIDTHS = (2, 4, 8, 12, 16, 24, 32, 36, 48, 56, 64)
-_MOST_WORKERS_OF_A_ROLE = 4
+_RATIOS = tuple((p, d) for p in range(1, 5) for d in range(1, 5) if gcd(p, d) == 1)
+"""Prefill to decode workers of one replica; multiples of a ratio are more replicas of it."""
+
 _MOST_PREFILL_LAYOUTS = 3
 _MOST_DECODE_LAYOUTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One engine, checkpoint and KV format at one place."""
+
+    need: Need
+    place: Place
+    engine: EngineRelease
+    weights: Weights
+    kv: Precision
+
+    def shape(self, replica: ReplicaSpec, whole_domains: int = 0, *, kv_over_nvlink: bool = False) -> Shape:
+        return Shape(
+            self.place,
+            self.engine,
+            self.weights,
+            self.kv,
+            replica,
+            replica.gpus,
+            whole_domains,
+            kv_over_nvlink,
+        )
 
 
 def enumerate_shapes(need: Need, place: Place) -> tuple[list[Shape], list[Drop]]:
@@ -24,53 +51,38 @@ def enumerate_shapes(need: Need, place: Place) -> tuple[list[Shape], list[Drop]]
     drops: list[Drop] = []
     for engine in need.engines:
         if problem := _engine_problem(engine, need.card):
-            drops.append(
-                Drop("engine-cannot-serve", f"{engine.name} {engine.version} on {place.offering}: {problem}")
-            )
+            detail = f"{engine.name} {engine.version} on {place.offering}: {problem}"
+            drops.append(Drop("engine-cannot-serve", detail))
             continue
         for weights in need.weights:
             if problem := _precision_problem(engine, weights, place):
-                drops.append(
-                    Drop("no-hardware-precision", f"{weights.precision} on {place.offering}: {problem}")
-                )
+                detail = f"{weights.precision} on {place.offering}: {problem}"
+                drops.append(Drop("no-hardware-precision", detail))
                 continue
             for kv in need.kv_precisions:
-                if kv not in engine.kv_precisions:
-                    drops.append(
-                        Drop("engine-cannot-serve", f"{engine.name} {engine.version} has no {kv} KV cache")
-                    )
-                    continue
-                _of_one_form(need, place, engine, weights, kv, shapes, drops)
+                if kv in engine.kv_precisions:
+                    _of_one_form(_Form(need, place, engine, weights, kv), shapes, drops)
+                else:
+                    detail = f"{engine.name} {engine.version} has no {kv} KV cache"
+                    drops.append(Drop("engine-cannot-serve", detail))
     return shapes, drops
 
 
-def _of_one_form(
-    need: Need,
-    place: Place,
-    engine: EngineRelease,
-    weights: Weights,
-    kv: Precision,
-    shapes: list[Shape],
-    drops: list[Drop],
-) -> None:
-    """Add the shapes of one engine, checkpoint and KV format."""
+def _of_one_form(form: _Form, shapes: list[Shape], drops: list[Drop]) -> None:
+    need, place, engine = form.need, form.place, form.engine
+    formats = (form.weights.precision, form.weights.dense_precision, form.kv)
     workers = []
     for layout in layouts(need.card, place, engine, need.limits):
-        formats = (weights.precision, weights.dense_precision, kv)
         refusal = fits(need.card, place.accelerator, engine, layout, *formats, float(need.max_model_len))
         if refusal is None:
             workers.append(WorkerSpec(need.card, place.accelerator, engine, layout, *formats, need.draft))
         else:
-            drops.append(
-                Drop(
-                    refusal.reason,
-                    f"{weights.precision} as {layout.label} on {place.offering}: {refusal.detail}",
-                )
-            )
+            detail = f"{form.weights.precision} as {layout.label} on {place.offering}: {refusal.detail}"
+            drops.append(Drop(refusal.reason, detail))
     if need.limits.allow_aggregated and "kubernetes" in engine.targets:
-        shapes += [_aggregated(place, engine, weights, kv, worker) for worker in workers]
+        shapes += [form.shape(ReplicaSpec(mixed=worker)) for worker in workers]
     if need.limits.allow_disaggregated and engine.supports_disaggregation and "dynamo" in engine.targets:
-        shapes += _disaggregated(need, place, engine, weights, kv, workers)
+        shapes += _disaggregated(form, workers)
 
 
 def layouts(
@@ -106,76 +118,47 @@ def _raw_layouts(card: ModelCard, engine: EngineRelease, limits: Limits) -> Iter
                 yield ParallelismLayout(tp=2, dp=ep // 2, ep=ep)
 
 
-def _aggregated(
-    place: Place, engine: EngineRelease, weights: Weights, kv: Precision, worker: WorkerSpec
-) -> Shape:
-    replica = ReplicaSpec(
-        mixed=worker, prefill=None, prefill_workers=0, decode=None, decode_workers=0, kv_link_bytes_per_s=0.0
-    )
-    return Shape(place, engine, weights, kv, replica, worker.layout.gpus, 0)
-
-
-def _disaggregated(
-    need: Need,
-    place: Place,
-    engine: EngineRelease,
-    weights: Weights,
-    kv: Precision,
-    workers: list[WorkerSpec],
-) -> Iterator[Shape]:
+def _disaggregated(form: _Form, workers: list[WorkerSpec]) -> Iterator[Shape]:
     """Pair prefill and decode layouts in small whole-number ratios.
 
-    Prefill is compute-bound, so only the narrowest layouts that fit are tried for it. In a rack both roles share the
-    NVLink domain and KV moves over NVLink. On hosts a replica either stays inside one host, or each worker fills a host
-    and KV moves over the network.
+    Prefill is compute-bound, so only the narrowest layouts that fit are tried for it. A replica stays inside one NVLink
+    domain, or each of its workers fills a host. KV moves over NVLink where both roles hold whole trays of a rack (pods
+    that share a host do not see each other's GPUs), else over the network.
     """
     plain = [w for w in workers if w.layout.pp == 1]
     narrowest = sorted(plain, key=lambda w: (w.layout.gpus, w.layout.tp))[:_MOST_PREFILL_LAYOUTS]
-    for prefill in narrowest:
-        for decode in plain[:_MOST_DECODE_LAYOUTS] if not need.card.is_moe else plain:
-            for np in range(1, _MOST_WORKERS_OF_A_ROLE + 1):
-                for nd in range(1, _MOST_WORKERS_OF_A_ROLE + 1):
-                    if gcd(np, nd) == 1 and (
-                        shape := _pair(need, place, engine, weights, kv, prefill, np, decode, nd)
-                    ):
-                        yield shape
+    decoders = plain if form.need.card.is_moe else plain[:_MOST_DECODE_LAYOUTS]
+    for prefill, decode, (np, nd) in product(narrowest, decoders, _RATIOS):
+        if shape := _pair(form, prefill, np, decode, nd):
+            yield shape
 
 
-def _pair(
-    need: Need,
-    place: Place,
-    engine: EngineRelease,
-    weights: Weights,
-    kv: Precision,
-    prefill: WorkerSpec,
-    np: int,
-    decode: WorkerSpec,
-    nd: int,
-) -> Shape | None:
-    host = place.accelerator.gpus_per_host
+def _pair(form: _Form, prefill: WorkerSpec, np: int, decode: WorkerSpec, nd: int) -> Shape | None:
+    place = form.place
+    host, is_rack = place.accelerator.gpus_per_host, place.accelerator.domain is DomainKind.RACK
     parts = [prefill.layout.gpus] * np + [decode.layout.gpus] * nd
     total = sum(parts)
-    if total > need.limits.max_gpus_per_replica:
+    if total > form.need.limits.max_gpus_per_replica:
         return None
-    reserved = total if total <= host and host % total == 0 else -(-total // host) * host
-    in_one_domain = reserved <= place.usable_domain_gpus and all(g <= host or g % host == 0 for g in parts)
-    if place.accelerator.domain is DomainKind.RACK or in_one_domain:
-        if not in_one_domain or reserved != total:
+    is_tidy = host % total == 0 if total <= host else total % host == 0  # no part of a host is left over
+    if total <= place.usable_domain_gpus:
+        if not is_tidy:
             return None
-        link, whole = place.accelerator.nvlink_bytes_per_s.value * prefill.layout.gpus, 0
+        whole_domains = 0
+    elif is_rack or any(g != host for g in parts) or len(parts) > place.available_domains:
+        return None
     else:
-        if any(g != place.usable_domain_gpus for g in parts) or len(parts) > place.available_domains:
-            return None
-        link, whole = place.nic_bytes_per_s * prefill.layout.gpus, len(parts)
+        whole_domains = len(parts)
+    over_nvlink = is_rack and all(g % host == 0 for g in parts)
+    link = place.accelerator.nvlink_bytes_per_s.value if over_nvlink else place.nic_bytes_per_s
     replica = ReplicaSpec(
-        mixed=None,
         prefill=prefill,
         prefill_workers=np,
         decode=decode,
         decode_workers=nd,
-        kv_link_bytes_per_s=link,
+        kv_link_bytes_per_s=link * prefill.layout.gpus,
     )
-    return Shape(place, engine, weights, kv, replica, total, whole)
+    return form.shape(replica, whole_domains, kv_over_nvlink=over_nvlink)
 
 
 def _engine_problem(engine: EngineRelease, card: ModelCard) -> str | None:

@@ -69,6 +69,7 @@ class Shape:
     replica: ReplicaSpec
     gpus: int  # of one replica, as reserved in the domain
     whole_domains: int  # 0: inside one domain; k: k whole domains
+    kv_over_nvlink: bool = False  # between prefill and decode workers; else over the network
 
     @property
     def is_disaggregated(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor, log10
 
 from fleet.candidates.enumerate import enumerate_shapes
 from fleet.candidates.need import Candidate, Drop, Need, Place, Shape
@@ -61,8 +62,13 @@ def _order(candidate: Candidate) -> tuple[str, float, int, str]:
 
 
 def rounded(value: float) -> float:
-    """Round to four significant digits, downwards never needed: it is far below the prediction's error."""
-    return float(f"{value:.{_DIGITS}g}")
+    """Return a positive value with four significant digits, the rest cut off: a capacity is never promised that is not there.
+
+    >>> rounded(11.3297), rounded(0.0123456)
+    (11.32, 0.01234)
+    """
+    scale = 10.0 ** (_DIGITS - 1 - floor(log10(value)))
+    return floor(value * scale) / scale
 
 
 def _undominated(priced: list[Candidate], drops: list[Drop]) -> list[Candidate]:

@@ -14,11 +14,11 @@ from fleet.cli.trouble import Exit, Stop
 from fleet.diagnostics import did_you_mean, enumerated
 from fleet.layout import ParallelismLayout, Precision, Role
 from fleet.perf.calibrated import Calibrated
+from fleet.perf.closed_loop import closed_loop
 from fleet.perf.interface import Estimate, PerformanceModel, ServedPoint, Unsupported
-from fleet.perf.points import UnusableTableError, estimate_table
+from fleet.perf.points import UnusableTable, estimate_table
 from fleet.perf.replica import ReplicaSpec, WorkerSpec
 from fleet.perf.roofline import Roofline
-from fleet.perf.serving import closed_loop
 from fleet.plan.file import write_atomically
 from fleet.units import format_bytes, format_ms, format_share, format_tokens
 
@@ -78,7 +78,7 @@ def run_table(points: Path, out: Path | None) -> None:
         raise Stop(f"{points} is larger than 256 MiB", "split it")
     try:
         priced = estimate_table(points.read_text(encoding="utf-8-sig"), load_catalog(), Calibrated())
-    except (UnusableTableError, UnicodeDecodeError) as error:
+    except (UnusableTable, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise Stop(
             f"{points}: {reason}",
@@ -140,9 +140,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "ttft_ms_mean": served.ttft.mean,
-        "ttft_ms_p95": served.ttft.p95,
         "tpot_ms_mean": served.tpot.mean,
-        "tpot_ms_p95": served.tpot.p95,
         "output_tok_per_s_per_gpu": float(f"{_rates(wanted, worker, served):.6g}"),
         "decode_step_ms": estimate.decode_step_ms,
         "decode_step_floor_ms": floor.decode_step_ms,
@@ -181,8 +179,8 @@ def _text(
     return (
         f"{worker.model.name} {worker.weights.value} as {worker.layout.label} on {worker.layout.gpus} x {worker.accelerator.name}, {engine.name} {engine.version}\n"
         f"{wanted.isl:g} prompt and {wanted.osl:g} answer tokens, {wanted.concurrency:g} requests in flight (closed loop)\n\n"
-        f"  TTFT        mean {format_ms(served.ttft.mean)}, p95 {format_ms(served.ttft.p95)}\n"
-        f"  TPOT        mean {format_ms(served.tpot.mean)}, p95 {format_ms(served.tpot.p95)}  (90 % error +- {error})\n"
+        f"  TTFT        mean {format_ms(served.ttft.mean)}\n"
+        f"  TPOT        mean {format_ms(served.tpot.mean)}  (90 % error +- {error})\n"
         f"  throughput  {_rates(wanted, worker, served):,.0f} output tokens/s for each GPU\n\n"
         f"  decode step {format_ms(estimate.decode_step_ms)} (physical floor {format_ms(floor.decode_step_ms)}), bound by {estimate.decode_bound.value}\n{shares}"
         f"  prefill     {format_ms(estimate.prefill_ms)} a request (physical floor {format_ms(floor.prefill_ms)}), bound by {estimate.prefill_bound.value}\n{fill}"

@@ -11,6 +11,7 @@ from fleet.plan.staleness import staleness
 from fleet.plan.verify import verify_plan
 from fleet.render.build import build_graph
 from fleet.render.errors import UnrenderablePlan
+from fleet.render.omissions import omissions
 from fleet.render.write import TreeRefused, write_tree
 
 
@@ -34,6 +35,8 @@ def run(stack: Path, out: Path) -> None:
         raise Stop(str(refused)) from None
     if reason := staleness(plan, stack_folder(stack)):
         sys.stderr.write(f"warning[stale-plan]: {reason}\n")
+    for gap in omissions(plan):
+        sys.stderr.write(f"note: not in the objects: {gap.subject}: {gap.missing}; {gap.instead}\n")
     for path in tree.edited_by_hand:
         sys.stderr.write(
             f"warning[edited-by-hand]: {path} was changed since fleetc wrote it, and is as the plan says again\n"

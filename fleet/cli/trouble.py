@@ -9,8 +9,10 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-import click
 import typer
+
+_WRONG_CALL: Any = typer.BadParameter.__mro__[2]
+"""The base of everything that the command-line parser raises about a call (ClickException, in the copy that Typer uses)."""
 
 INFEASIBLE_RULES = frozenset({"fleet-is-infeasible", "no-candidate-reaches-slo", "no-answer-within-effort"})
 
@@ -43,17 +45,11 @@ def guarded(app: Callable[..., Any]) -> int:
         return code if isinstance(code, int) else Exit.DONE
     except typer.Exit as end:
         return end.exit_code
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted", code=130)
-    except click.ClickException as wrong:
-        return _say(
-            wrong.format_message(),
-            "see `fleetc --help`"
-            if not isinstance(wrong, click.UsageError) or wrong.ctx is None
-            else f"see `{wrong.ctx.command_path} --help`",
-        )
+    except _WRONG_CALL as wrong:
+        context = getattr(wrong, "ctx", None)
+        return _say(wrong.format_message(), f"see `{context.command_path if context else 'fleetc'} --help`")
     except Stop as stop:
         return _say(str(stop), stop.help, stop.code)
     except UnreadablePlan as wrong:

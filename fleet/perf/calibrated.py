@@ -5,7 +5,8 @@
     prefill        = max( interference ,  floor )       τ holds the waiting of a closed loop: no measure of throughput
     latency        = max( Σ_k τ_k · alone_k ,  floor of one request alone )
 
-γ were fitted on TPOT and τ on TTFT of closed loops, where TPOT = step + interference · (B - 1) / OSL.
+γ were fitted on TPOT and τ on TTFT of closed loops, where TPOT = step + interference · (B - 1) / OSL. Prefill workers
+apart have their own: prefill = σ · (compute + attention), latency = κ · (the same, alone), constants besides.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.perf.coefficients import FIRST_TOKEN_TERMS, Coefficients, Lookup, committed
+from fleet.layout import Role
+from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, Coefficients, Lookup, committed
 from fleet.perf.interface import Basis, Bound, Estimate, Point, Provenance, Unsupported
 from fleet.perf.roofline import floors
 from fleet.perf.rounding import six_digits
@@ -86,10 +88,15 @@ class Calibrated:
 
     def _assemble(self, batch: Batch, lookups: Sequence[Lookup]) -> list[Estimate]:
         c = _evaluate(batch, lookups)
-        shares = [dict(zip(DECODE_PARTS, row, strict=True)) for row in np.round(c.decode_shares.T, 6).tolist()]
-        fill_shares = [dict(zip(PREFILL_NAMES, row, strict=True)) for row in np.round(c.prefill_shares.T, 6).tolist()]
-        constant, steps, running = (FIRST_TOKEN_TERMS.index(name) for name in ("constant", "steps", "running"))
-        fixed = [six_digits(lookup.first_token[[constant, steps, running]]) for lookup in lookups]
+        shares = [
+            dict(zip(DECODE_PARTS, row, strict=True)) for row in np.round(c.decode_shares.T, 6).tolist()
+        ]
+        fill_shares = [
+            dict(zip(PREFILL_NAMES, row, strict=True)) for row in np.round(c.prefill_shares.T, 6).tolist()
+        ]
+        fixed = [
+            six_digits(_fixed(worker, lookup)) for worker, lookup in zip(batch.workers, lookups, strict=True)
+        ]
         inside = [self._provenance(lookup, outside=False) for lookup in lookups]
         beyond = [self._provenance(lookup, outside=True) for lookup in lookups]
         columns = zip(
@@ -144,9 +151,18 @@ class Calibrated:
         return Provenance(self.name, self.digest[:12], lookup.basis, "; ".join(notes))
 
 
+def _fixed(worker: Point, lookup: Lookup) -> Columns:
+    """Return a worker's constant, the decode steps it waits and what every running request adds to TTFT."""
+    if worker.role is Role.PREFILL:
+        return np.array([lookup.apart[APART_TERMS.index("constant")], 0.0, 0.0])
+    return lookup.first_token[[FIRST_TOKEN_TERMS.index(name) for name in ("constant", "steps", "running")]]
+
+
 def _bound(parts: dict[str, Columns], terms: Sequence[str]) -> NDArray[np.intp]:
     """Index in BOUNDS of the resource that takes most time, by the terms' own resources."""
-    by_bound = [sum((parts[t] for t in terms if TERM_BOUND[t] is b), np.zeros_like(parts[terms[0]])) for b in BOUNDS]
+    by_bound = [
+        sum((parts[t] for t in terms if TERM_BOUND[t] is b), np.zeros_like(parts[terms[0]])) for b in BOUNDS
+    ]
     return np.asarray(np.argmax(np.stack(by_bound), axis=0))
 
 
@@ -161,10 +177,23 @@ def _evaluate(batch: Batch, lookups: Sequence[Lookup]) -> _Columns:
     beside, occupied, alone = beside_terms(t), prefill_terms(t), latency_terms(t)
     total = sum((decode[name] for name in DECODE_TERMS), np.zeros_like(t.batch))
     interference = sum((step[name] * beside[name] for name in BESIDE_TERMS), np.zeros_like(t.batch))
+    burst = sum((first[f"burst_{n}"] * occupied[n] for n in PREFILL_PARTS), np.zeros_like(total))
     fill = {name: first[name] * alone[name] for name in PREFILL_PARTS} | {"constant": first["constant"]}
+    apart = dict(
+        zip(APART_TERMS, np.stack([lookup.apart for lookup in lookups], axis=1)[:, worker], strict=True)
+    )
+    is_apart = np.array([w.role is Role.PREFILL for w in batch.workers])[worker]
+    for name in PREFILL_PARTS:
+        # Workers apart were fitted on compute and attention: what they send is within.
+        scaled = 0.0 if name == "allreduce" else apart["latency"] * alone[name]
+        fill[name] = np.where(is_apart, scaled, fill[name])
+    fill["constant"] = np.where(is_apart, apart["constant"], fill["constant"])
     latency = fill["compute"] + fill["attention"] + fill["allreduce"]
-    prefill = np.maximum(interference, least.prefill_ms)
-    parts = np.stack([sum((decode[n] for n in names), np.zeros_like(total)) for names in DECODE_PARTS.values()])
+    busy = np.where(is_apart, apart["service"] * (occupied["compute"] + occupied["attention"]), interference)
+    prefill = np.maximum(busy, least.prefill_ms)
+    parts = np.stack(
+        [sum((decode[n] for n in names), np.zeros_like(total)) for names in DECODE_PARTS.values()]
+    )
     fill_parts = np.stack([fill["compute"], fill["attention"], fill["allreduce"], fill["constant"]])
     outside = _outside(batch, lookups)
     widen = np.where(outside, OUTSIDE_RANGE_FACTOR, 1.0)
@@ -172,8 +201,8 @@ def _evaluate(batch: Batch, lookups: Sequence[Lookup]) -> _Columns:
         decode_ms=np.maximum(total, least.decode_ms),
         prefill_ms=prefill,
         latency_ms=np.maximum(np.maximum(latency, prefill), least.latency_ms),
-        interference_ms=interference,
-        burst_ms=sum((first[f"burst_{n}"] * occupied[n] for n in PREFILL_PARTS), np.zeros_like(total)),
+        interference_ms=np.where(is_apart, 0.0, interference),
+        burst_ms=np.where(is_apart, apart["per_request"], burst),
         decode_shares=parts / parts.sum(axis=0),
         prefill_shares=fill_parts / fill_parts.sum(axis=0),
         decode_bound=_bound(decode, DECODE_TERMS),
@@ -190,6 +219,8 @@ def _outside(batch: Batch, lookups: Sequence[Lookup]) -> NDArray[np.bool_]:
     ranges = [lookup.range if lookup.basis is Basis.FITTED else None for lookup in lookups]
     most_batch = np.array([r.batch if r else np.inf for r in ranges])
     most_context = np.array([r.context_tokens if r else np.inf for r in ranges])
-    too_wide = np.array([w.layout.gpus > r.gpus if r else False for r, w in zip(ranges, batch.workers, strict=True)])
+    too_wide = np.array(
+        [w.layout.gpus > r.gpus if r else False for r, w in zip(ranges, batch.workers, strict=True)]
+    )
     beyond = (t.batch > most_batch[batch.worker]) | (t.isl + t.osl > most_context[batch.worker])
     return np.asarray(beyond | too_wide[batch.worker])

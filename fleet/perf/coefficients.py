@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleet.layout import Role
 from fleet.perf.interface import Basis, Point
 from fleet.perf.levels import LEVELS, cell_of, levels_of
 from fleet.perf.terms import STEP_TERMS
@@ -22,10 +23,13 @@ FIRST_TOKEN_TERMS = (
     "compute", "attention", "allreduce", "constant", "burst_compute", "burst_attention", "burst_allreduce",
     "steps", "running",
 )  # fmt: skip
+APART_TERMS = ("service", "latency", "constant", "per_request")
+APART_LEVELS = ("engine", "precision", "generation", "accelerator", "cell")
 THIN_CELL_ROWS = 3.0
 """Rows at which a cell's error is half-way between that of an unseen group and that of interpolation."""
 
 Vector = NDArray[np.float64]
+NO_EFFECT = np.zeros(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBars:
-    """90 % quantiles of the absolute relative error in cross-validation, by class of model."""
+    """90 % quantiles of the absolute relative error in cross-validation, by class (see `class_of`)."""
 
     interpolation: dict[str, float]
     unseen: dict[str, float]
 
     def at(self, class_name: str, rows: int) -> float:
         """Return the error of a cell with so many rows of data: the fewer, the nearer to an unseen one."""
-        near, far = self.interpolation[class_name], self.unseen[class_name]
+        widest = max(self.unseen.values())
+        near, far = self.interpolation.get(class_name, widest), self.unseen.get(class_name, widest)
         return near + max(far - near, 0.0) * THIN_CELL_ROWS / (THIN_CELL_ROWS + rows)
 
 
@@ -57,6 +62,7 @@ class Lookup:
 
     step: Vector
     first_token: Vector
+    apart: Vector  # APART_TERMS of a prefill worker apart
     basis: Basis
     note: str
     range: Range | None
@@ -65,8 +71,14 @@ class Lookup:
 
 
 def class_of(point: Point) -> str:
-    """Return the class that errors are kept for."""
-    return "moe" if point.model.is_moe else "dense"
+    """Return the class that errors are kept for: the engine, and dense or MoE, or workers apart."""
+    kind = "apart" if point.role is not Role.MIXED else "moe" if point.model.is_moe else "dense"
+    return f"{point.engine.id.value}|{kind}"
+
+
+def cell_and_role(point: Point) -> str:
+    """Name a cell together with whether its workers are mixed or apart: what data is counted by."""
+    return f"{cell_of(point)}|{'mixed' if point.role is Role.MIXED else 'apart'}"
 
 
 @dataclass(frozen=True)
@@ -78,9 +90,11 @@ class Coefficients:
     first_token_base: Vector
     step: dict[str, dict[str, Vector]]
     first_token: dict[str, dict[str, Vector]]
+    apart_base: Vector
+    apart: dict[str, dict[str, Vector]]  # effects on (service, latency) and on (constant, per_request)
     cells: dict[str, Range]
-    versions: dict[str, tuple[str, ...]]    # cell -> its values of the level `version`, oldest first
-    eras: dict[str, tuple[str, ...]]        # engine -> its values of the level `era`, oldest first
+    versions: dict[str, tuple[str, ...]]  # cell -> its values of the level `version`, oldest first
+    eras: dict[str, tuple[str, ...]]  # engine -> its values of the level `era`, oldest first
     tpot_error: ErrorBars
     ttft_error: ErrorBars
 
@@ -88,14 +102,18 @@ class Coefficients:
         """Return the coefficients of a point's worker; what the data does not have comes from its neighbours."""
         levels, notes = levels_of(point), []
         cell = cell_of(point)
-        known = self.cells.get(cell)
+        known = self.cells.get(cell_and_role(point))
         levels["era"] = _latest(levels["era"], self.eras.get(point.engine.id.value, ()))
         version = _latest(levels["version"], self.versions.get(cell, ()))
         if known and version != levels["version"]:
-            notes.append(f"nearest engine version with data: {version.split('|')[-2]}")
+            notes.append(f"nearest engine version with data: {version.split('|')[-2] or 'unnamed'}")
         levels["version"] = version
         if known is None:
-            missing = [name for name in ("model", "accelerator", "generation_engine") if levels[name] not in self.step[name]]
+            missing = [
+                name
+                for name in ("model", "accelerator", "generation_engine")
+                if levels[name] not in self.step[name]
+            ]
             which = f", no data for {', '.join(levels[n] for n in missing)}" if missing else ""
             notes.append(f"pooled from neighbouring cells{which}")
         if point.layout.pp > 1 or point.layout.cp > 1:
@@ -105,12 +123,17 @@ class Coefficients:
         return Lookup(
             step=_coefficients(self.step_base, self.step, levels),
             first_token=_coefficients(self.first_token_base, self.first_token, levels),
+            apart=self._apart(levels),
             basis=Basis.FITTED if rows else Basis.EXTRAPOLATED,
             note="; ".join(notes),
             range=known,
             tpot_error_p90=self.tpot_error.at(name, rows),
             ttft_error_p90=self.ttft_error.at(name, rows),
         )
+
+    def _apart(self, levels: dict[str, str]) -> Vector:
+        effects = [self.apart[name].get(levels[name], NO_EFFECT) for name in APART_LEVELS]
+        return np.asarray(np.exp(self.apart_base + np.repeat(np.sum(effects, axis=0), 2)))
 
 
 def _latest(wanted: str, known: tuple[str, ...]) -> str:
@@ -158,6 +181,8 @@ def parse(text: bytes) -> Coefficients:
         first_token_base=np.array(parsed["first_token"]["base"]),
         step=step,
         first_token=first,
+        apart_base=np.array(parsed["apart"]["base"]),
+        apart=_effects(parsed["apart"]["effects"]),
         cells={cell: Range(*values) for cell, values in parsed["cells"].items()},
         versions={cell: tuple(values) for cell, values in versions.items()},
         eras={engine: tuple(values) for engine, values in eras.items()},

@@ -60,7 +60,9 @@ def condense(lengths: Lengths) -> Atoms:
     if not isl.size or not isl.shape == osl.shape == weight.shape:
         raise ValueError("lengths need as many inputs as outputs and weights, and one of each at least")
     if not (np.all(isl >= 1) and np.all(osl >= 1) and np.all(weight >= 0) and 0 < weight.sum() < np.inf):
-        raise ValueError("lengths are one token or more, weights are not negative and add up to more than nothing")
+        raise ValueError(
+            "lengths are one token or more, weights are not negative and add up to more than nothing"
+        )
     weight = weight / weight.sum()
     keep = weight > 0
     isl, osl, weight = isl[keep], osl[keep], weight[keep]

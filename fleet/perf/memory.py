@@ -1,12 +1,12 @@
 """Bytes of one worker: weights for each GPU, KV cache for each token, and the room each engine's own rule leaves.
 
-    weights   w  = (dense / tp + routed / stage) · layers of the largest stage / layers + embedding / tp
-    per token    κ = n_full · width · bytes · copies          copies = tp / min(tp, kv heads); tp for MLA
-    per sequence σ = (window layers · width · bytes · window + linear state) · copies
-    room      C  = GPUs · (f · M - w - r)                     fraction of the total (vLLM, SGLang)
-              C  = GPUs · f · (M - w - r)                     fraction of what the weights leave (TensorRT-LLM)
+weights   w  = (dense / tp + routed / stage) · layers of the largest stage / layers + embedding / tp
+per token    κ = n_full · width · bytes · copies          copies = tp / min(tp, kv heads); tp for MLA
+per sequence σ = (window layers · width · bytes · window + linear state) · copies
+room      C  = GPUs · (f · M - w - r)                     fraction of the total (vLLM, SGLang)
+          C  = GPUs · f · (M - w - r)                     fraction of what the weights leave (TensorRT-LLM)
 
-    M bytes of HBM, f the engine's fraction, r its reserve (activations, graphs, NCCL) for each GPU.
+M bytes of HBM, f the engine's fraction, r its reserve (activations, graphs, NCCL) for each GPU.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ class WorkerMemory:
     @property
     def kv_capacity_tokens(self) -> float:
         """Tokens of context that fit if no sequence had fixed state; models without a growing cache have no limit."""
-        return self.kv_capacity_bytes / self.kv_bytes_per_token if self.kv_bytes_per_token > 0 else float("inf")
+        return (
+            self.kv_capacity_bytes / self.kv_bytes_per_token if self.kv_bytes_per_token > 0 else float("inf")
+        )
 
     def sequences(self, context_tokens: float) -> float:
         """Requests of this context that fit together (a real number, below 1 when not even one does)."""
-        return self.kv_capacity_bytes / (self.kv_bytes_per_token * context_tokens + self.kv_bytes_per_sequence)
+        return self.kv_capacity_bytes / (
+            self.kv_bytes_per_token * context_tokens + self.kv_bytes_per_sequence
+        )
 
 
 def kv_bytes(kv: Precision) -> float:

@@ -10,9 +10,9 @@
     E2E  = TTFT + o T
 
 Prefill workers are a queue of several servers. A mixed worker takes all prompts that came during one step into the next:
-    L_n+1 = D + Σ prefills that arrived within L_n      mean D / (1 - s), variance c_a² λ E[I²] E[L] / (1 - s²)
+    L_n+1 = D + Σ prefills that arrived within L_n      mean D / (1 - s), variance λ E[I²] E[L] / (1 - s²)
     L*    = E[L²] / E[L]                                the step into which a request falls
-    wait  = L* (1/2 + s) - D / 2 + (c_a² - 1) I         half of it, then its own step beside the others that came
+    wait  = L* (1/2 + s) - D / 2 + (c_a² - 1) I / 2     half of it, then its own step beside the others that came
 and waits for a server besides when more comes than a chunk of prompt tokens holds.
 
 TPOT varies with the batch, averaged over a request's own life, and with the prefills it meets: work w delays by a busy
@@ -76,11 +76,11 @@ class _Moments:
 class _Queue:
     """The prefill queue of R replicas at given steps and rates; times ms, shape (R,)."""
 
-    share: Array          # of a mixed worker's time, taken by prefills
-    mean: Array           # E[X]
+    share: Array  # of a mixed worker's time, taken by prefills
+    mean: Array  # E[X]
     utilisation: Array
     wait: Wait
-    behind: Array         # W_0
+    behind: Array  # W_0
 
 
 def _queue(service: Service, moments: _Moments, step: Array, each: Array, scv: float) -> _Queue:
@@ -93,11 +93,11 @@ def _queue(service: Service, moments: _Moments, step: Array, each: Array, scv: f
     if not service.is_mixed.any():
         return _Queue(share, mean, utilisation, wait, np.zeros_like(share))
     length = step / (1.0 - share)
-    variance = scv * each * moments.interference2 * length / (1.0 - share**2)
+    variance = each * moments.interference2 * length / (1.0 - share**2)
     hit = length + variance / length
-    clump = max(scv - 1.0, 0.0) * moments.interference
+    clump = 0.5 * max(scv - 1.0, 0.0) * moments.interference
     gated = np.maximum(hit * (0.5 + share) - 0.5 * step + clump, SMALL)
-    chance = 1.0 - np.exp(-1.5 * each * hit) / max(scv, 1.0)
+    chance = 1.0 - np.exp(-1.2 * each * hit) / max(scv, 1.0)
     chunk = moments.interference * CHUNK_TOKENS / service.atoms.mean(service.atoms.isl)
     overflow = wait.mean_ms * np.exp(-chunk * chance / gated)
     own = step + moments.interference + share * hit + clump
@@ -176,18 +176,18 @@ class Operating:
     """R replicas at one operating point each; shapes as in Service. Times are ms, rates requests/s of the replica."""
 
     service: Service
-    batch: Array                 # (R,) mean, one decode worker
-    rate: Array                  # (R,)
-    tpot: Array                  # (R, K) mean of each kind
-    tpot_variance: Array         # (R, K)
-    tpot_floor: Array            # (R,)
-    first: Array                 # (R, K) TTFT without the wait for a prefill
-    first_noise: Array           # (R, K)
+    batch: Array  # (R,) mean, one decode worker
+    rate: Array  # (R,)
+    tpot: Array  # (R, K) mean of each kind
+    tpot_variance: Array  # (R, K)
+    tpot_floor: Array  # (R,)
+    first: Array  # (R, K) TTFT without the wait for a prefill
+    first_noise: Array  # (R, K)
     wait: Wait
-    prefill_utilisation: Array   # (R,)
-    kv_utilisation: Array        # (R,) mean
-    kv_p99: Array                # (R,) share of a rank's KV cache in use at its 99 % quantile
-    batch_p99: Array             # (R,) requests of one decode worker
+    prefill_utilisation: Array  # (R,)
+    kv_utilisation: Array  # (R,) mean
+    kv_p99: Array  # (R,) share of a rank's KV cache in use at its 99 % quantile
+    batch_p99: Array  # (R,) requests of one decode worker
 
     @property
     def after_first(self) -> Array:
@@ -206,7 +206,9 @@ class Operating:
         if metric == "ttft":
             return latency_cdf(limit_ms, self.first, self.first_noise, self.wait, weight)
         if metric == "tpot":
-            return skewed_cdf(limit_ms, self.tpot_floor, self.tpot, self.tpot_variance, self.answers_longer_than_one)
+            return skewed_cdf(
+                limit_ms, self.tpot_floor, self.tpot, self.tpot_variance, self.answers_longer_than_one
+            )
         mean = self.first + self.after_first * self.tpot
         noise = np.sqrt(self.first_noise**2 + self.after_first**2 * self.tpot_variance)
         return latency_cdf(limit_ms, mean, noise, self.wait, weight)
@@ -284,9 +286,7 @@ def _tpot(
     return mean, np.asarray(from_batch + from_met + queued / decoded**2 / free**2)
 
 
-def _first(
-    service: Service, decoding: _Decoding, batch: Array, link: Array
-) -> tuple[Array, Array]:
+def _first(service: Service, decoding: _Decoding, batch: Array, link: Array) -> tuple[Array, Array]:
     """Return TTFT without the wait for a prefill and its noise by kind, each of shape (R, K)."""
     chunks = np.maximum(np.ceil(service.atoms.isl / CHUNK_TOKENS) - 1.0, 0.0)
     more = np.where(service.is_mixed[:, None], decoding.step[:, None] * chunks, 0.0)

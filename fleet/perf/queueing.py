@@ -1,9 +1,9 @@
 """Waiting and its quantiles: several servers, general arrivals and services, mixtures of request kinds.
 
-    wait        W_q = E[X] / (c (1 - ρ)) · ρ^(√(2 (c + 1)) - 1) · (c_a² + c_s²) / 2        Allen-Cunneen, Sakasegawa
-    P(wait > x) = π exp(-x / θ)      π = ρ^(√(2 (c + 1)) - 1), more when arrivals are bursty (Kraemer, Langenbach-Belz)
-    θ = W_q / π
-    latency of kind k = m_k + wait + normal noise of standard deviation σ_k
+wait        W_q = E[X] / (c (1 - ρ)) · ρ^(√(2 (c + 1)) - 1) · (c_a² + c_s²) / 2        Allen-Cunneen, Sakasegawa
+P(wait > x) = π exp(-x / θ)      π = ρ^(√(2 (c + 1)) - 1), more when arrivals are bursty (Kraemer, Langenbach-Belz)
+θ = W_q / π
+latency of kind k = m_k + wait + normal noise of standard deviation σ_k
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Wait:
         return self.chance * (2.0 - self.chance) * self.mean_if_any_ms**2
 
 
-def waiting(service_ms: Array, service_scv: Array, utilisation: Array, servers: Array, arrival_scv: float) -> Wait:
+def waiting(
+    service_ms: Array, service_scv: Array, utilisation: Array, servers: Array, arrival_scv: float
+) -> Wait:
     """Return the wait for one of `servers` equal servers, each argument of shape (R,); utilisation below 1."""
     rho = np.clip(utilisation, 0.0, 1.0 - 1e-9)
     ca, cs = arrival_scv, service_scv
@@ -88,7 +90,9 @@ def skewed_cdf(limit: Array, floor: Array, mean: Array, variance: Array, weight:
     return np.asarray(normal_cdf(z) @ weight)
 
 
-def quantile(cdf: Callable[[Array], Array], level: float, low: Array, high: Array, *, steps: int = 40) -> Array:
+def quantile(
+    cdf: Callable[[Array], Array], level: float, low: Array, high: Array, *, steps: int = 40
+) -> Array:
     """Return the least value at which a non-decreasing `cdf` reaches `level`, shape (R,), by bisection."""
     low, high = low.copy(), high.copy()
     for _ in range(60):

@@ -80,7 +80,9 @@ class ReplicaSpec:
         """GPUs of the whole replica."""
         if self.mixed is not None:
             return self.mixed.layout.gpus
-        return self.prefiller.layout.gpus * self.prefill_workers + self.decoder.layout.gpus * self.decode_workers
+        return (
+            self.prefiller.layout.gpus * self.prefill_workers + self.decoder.layout.gpus * self.decode_workers
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Row:
     osl: float
     ttft_ms: float | None
     tpot_ms: float | None
-    batch_limit: float | None = None
+    batch_limit: float | None = None  # of one decode (or mixed) worker
 
 
 class RowFault(ValueError):
@@ -116,7 +116,9 @@ def _number(row: Mapping[str, str], column: str) -> float:
     except ValueError:
         raise RowFault("not-a-number", f"{column} is {text!r}") from None
     if not 0 < value < 1e9:
-        raise RowFault("not-a-number", f"{column} is {text!r}, it must be above 0 and below a thousand million")
+        raise RowFault(
+            "not-a-number", f"{column} is {text!r}, it must be above 0 and below a thousand million"
+        )
     return value
 
 
@@ -160,7 +162,9 @@ def _engine(row: Mapping[str, str], catalog: Catalog) -> EngineRelease:
     return releases[-1].model_copy(update={"version": version, "released": released})
 
 
-def _precisions(row: Mapping[str, str], model: ModelCard, gpu: Accelerator, engine: EngineId) -> tuple[Precision, ...]:
+def _precisions(
+    row: Mapping[str, str], model: ModelCard, gpu: Accelerator, engine: EngineId
+) -> tuple[Precision, ...]:
     """Return the precision of experts (or of everything), of dense layers and of the KV cache.
 
     A row names the weights only. Dense layers follow the checkpoint; the cache is FP8 where saturated rows show
@@ -168,7 +172,9 @@ def _precisions(row: Mapping[str, str], model: ModelCard, gpu: Accelerator, engi
     """
     name = (row.get("precision") or "").strip().lower()
     if name not in PRECISION_NAMES:
-        raise RowFault("unknown-precision", f"{name!r} is not one of {', '.join(filter(None, PRECISION_NAMES))}")
+        raise RowFault(
+            "unknown-precision", f"{name!r} is not one of {', '.join(filter(None, PRECISION_NAMES))}"
+        )
     weights = PRECISION_NAMES[name]
     native = model.native_precision
     if native is Precision.MXFP4:
@@ -185,8 +191,8 @@ def _precisions(row: Mapping[str, str], model: ModelCard, gpu: Accelerator, engi
 def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
     """Return a row as a replica under a closed loop.
 
-    Columns: those of the calibration table; for disaggregated rows also `p_workers`, `d_workers` and optionally
-    `p_dp_attn`, `d_dp_attn`, `draft_tokens`, `batch_limit`.
+    Columns: those of the calibration table; for disaggregated rows also `p_workers`, `d_workers`; optionally
+    `p_dp_attn` and `d_dp_attn` (True or False), `draft_tokens`, `batch_limit` (requests of one attention rank).
 
     Raises:
         RowFault: the row cannot be priced.
@@ -219,6 +225,7 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
         )
     else:
         raise RowFault("unknown-mode", f"mode is {mode!r}, it must be 'agg' or 'disagg'")
+    rank_limit = _optional(row, "batch_limit")
     return Row(
         replica=replica,
         concurrency=_number(row, "concurrency_or_batch"),
@@ -226,7 +233,7 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
         osl=_number(row, "osl") * scale,
         ttft_ms=_optional(row, "ttft_ms"),
         tpot_ms=_optional(row, "tpot_ms"),
-        batch_limit=_optional(row, "batch_limit"),
+        batch_limit=None if rank_limit is None else rank_limit * replica.decoder.layout.dp,
     )
 
 

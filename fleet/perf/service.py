@@ -20,7 +20,15 @@ CHUNK_TOKENS = 8192.0
 """Prompt tokens that engines put beside decodes in one step: the usual default of all three on data-centre GPUs."""
 
 PROMPT_GRID = 8
-Z_BY_QUANTILE = ((0.5, 0.0), (0.75, 0.6745), (0.8, 0.8416), (0.9, 1.2816), (0.95, 1.6449), (0.975, 1.96), (0.99, 2.3263))
+Z_BY_QUANTILE = (
+    (0.5, 0.0),
+    (0.75, 0.6745),
+    (0.8, 0.8416),
+    (0.9, 1.2816),
+    (0.95, 1.6449),
+    (0.975, 1.96),
+    (0.99, 2.3263),
+)
 """Quantiles of the normal distribution between which those of prediction errors are interpolated."""
 
 
@@ -50,24 +58,24 @@ class Service:
     """R replicas, K kinds of requests, J batch sizes. Times are ms; rows of replicas without an estimate are left out."""
 
     atoms: Atoms
-    batch: Array                 # (J,)
-    step: Array                  # (R, J) decode step of one decode (or mixed) worker
-    interference: Array          # (R, K) 0 where prefill is apart
-    occupied: Array              # (R, K) of one prefill (or mixed) worker
-    latency: Array               # (R, K)
-    transfer: Array              # (R, K) of the prompt's KV cache, 0 where nothing moves
-    constant: Array              # (R,)
-    wait_steps: Array            # (R,)
-    per_running: Array           # (R,)
+    batch: Array  # (J,)
+    step: Array  # (R, J) decode step of one decode (or mixed) worker
+    interference: Array  # (R, K) 0 where prefill is apart
+    occupied: Array  # (R, K) of one prefill (or mixed) worker
+    latency: Array  # (R, K)
+    transfer: Array  # (R, K) of the prompt's KV cache, 0 where nothing moves
+    constant: Array  # (R,)
+    wait_steps: Array  # (R,)
+    per_running: Array  # (R,)
     is_mixed: NDArray[np.bool_]  # (R,)
-    prefill_servers: Array       # (R,)
-    prefill_ranks: Array         # (R,) attention ranks that prefill side by side
-    decode_workers: Array        # (R,)
-    decode_ranks: Array          # (R,) attention ranks of a decode worker
-    held: Array                  # (R, K) KV tokens that count for a running request of a kind, at its mean
-    kv_capacity: Array           # (R,) tokens of one decode (or mixed) worker
-    tpot_error: Array            # (R, J)
-    ttft_error: Array            # (R,)
+    prefill_servers: Array  # (R,)
+    prefill_ranks: Array  # (R,) attention ranks that prefill side by side
+    decode_workers: Array  # (R,)
+    decode_ranks: Array  # (R,) attention ranks of a decode worker
+    held: Array  # (R, K) KV tokens that count for a running request of a kind, at its mean
+    kv_capacity: Array  # (R,) tokens of one decode (or mixed) worker
+    tpot_error: Array  # (R, J)
+    ttft_error: Array  # (R,)
 
     def with_margin(self, error_quantile: float) -> Service:
         """Return the service with every time at that quantile of the prediction error."""
@@ -114,7 +122,11 @@ def _ask(replica: ReplicaSpec, atoms: Atoms, batch: Array, prompts: Array, cache
 
 
 def gather(
-    perf: PerformanceModel, replicas: Sequence[ReplicaSpec], atoms: Atoms, cached_fraction: float, max_batch: int
+    perf: PerformanceModel,
+    replicas: Sequence[ReplicaSpec],
+    atoms: Atoms,
+    cached_fraction: float,
+    max_batch: int,
 ) -> tuple[Service | None, list[Unsupported | None]]:
     """Ask a backend for everything that the serving equations need.
 
@@ -132,11 +144,19 @@ def gather(
         fault = next((x for x in (*decode, *prefill) if isinstance(x, Unsupported)), None)
         limit = replica.decoder.model.max_context_tokens
         if fault is None and longest > limit:
-            fault = Unsupported("context-too-long", f"{longest:g} tokens, {replica.decoder.model.id} takes {limit}")
+            fault = Unsupported(
+                "context-too-long", f"{longest:g} tokens, {replica.decoder.model.id} takes {limit}"
+            )
         faults.append(fault)
         if fault is None:
             rows.append(
-                _row(replica, [d for d in decode if isinstance(d, Estimate)], [p for p in prefill if isinstance(p, Estimate)], atoms, prompts)
+                _row(
+                    replica,
+                    [d for d in decode if isinstance(d, Estimate)],
+                    [p for p in prefill if isinstance(p, Estimate)],
+                    atoms,
+                    prompts,
+                )
             )
     if not rows:
         return None, faults
@@ -145,7 +165,11 @@ def gather(
 
 
 def _row(
-    replica: ReplicaSpec, decode: Sequence[Estimate], prefill: Sequence[Estimate], atoms: Atoms, prompts: Array
+    replica: ReplicaSpec,
+    decode: Sequence[Estimate],
+    prefill: Sequence[Estimate],
+    atoms: Atoms,
+    prompts: Array,
 ) -> dict[str, object]:
     """One replica's row of every array."""
 
@@ -153,7 +177,9 @@ def _row(
         return np.interp(atoms.isl, prompts, values)
 
     first, mixed = decode[0], not replica.is_disaggregated
-    per_sequence = first.kv_bytes_per_sequence / first.kv_bytes_per_token if first.kv_bytes_per_token > 0 else 0.0
+    per_sequence = (
+        first.kv_bytes_per_sequence / first.kv_bytes_per_token if first.kv_bytes_per_token > 0 else 0.0
+    )
     # TensorRT-LLM reserves the whole answer on admission; a request elsewhere holds half of its answer on average.
     held_osl = atoms.osl if replica.decoder.engine.id is EngineId.TRTLLM else atoms.osl / 2.0
     moved = (atoms.isl * first.kv_bytes_per_token + first.kv_bytes_per_sequence) * 1e3

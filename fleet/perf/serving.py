@@ -53,11 +53,15 @@ def capacities(
     return [fault or next(rows) for fault in faults]
 
 
-def served_at(perf: PerformanceModel, replica: ReplicaSpec, load: Load, rate_req_per_s: float) -> ServedPoint | Unsupported:
+def served_at(
+    perf: PerformanceModel, replica: ReplicaSpec, load: Load, rate_req_per_s: float
+) -> ServedPoint | Unsupported:
     """Return what one replica does at a rate, without margin; Unsupported where the rate is beyond it."""
     if not 0 < rate_req_per_s < np.inf:
         return Unsupported("rate-not-positive", f"{rate_req_per_s:g} requests/s")
-    service, faults = gather(perf, [replica], condense(load.lengths), load.cached_prefix_fraction, load.max_batch)
+    service, faults = gather(
+        perf, [replica], condense(load.lengths), load.cached_prefix_fraction, load.max_batch
+    )
     if service is None:
         assert faults[0] is not None
         return faults[0]
@@ -100,7 +104,9 @@ def _search(service: Service, load: Load) -> _Found:
     possible = np.logical_and.reduce([holds for _, holds in start])
     for _ in range(BISECTIONS):
         middle = np.sqrt(low * high)
-        holds = np.logical_and.reduce([h for _, h in _limits(operate(service, middle, load.burstiness_scv), load)])
+        holds = np.logical_and.reduce(
+            [h for _, h in _limits(operate(service, middle, load.burstiness_scv), load)]
+        )
         low, high = np.where(holds, middle, low), np.where(holds, high, middle)
     end = _limits(operate(service, high, load.burstiness_scv), load)
     binding = []
@@ -137,7 +143,9 @@ def _estimates(
     cached = load.cached_prefix_fraction * isl
     asked = []
     for replica, batch in zip(replicas, point.batch.tolist(), strict=True):
-        decode, prefill = (Role.DECODE, Role.PREFILL) if replica.is_disaggregated else (Role.MIXED, Role.MIXED)
+        decode, prefill = (
+            (Role.DECODE, Role.PREFILL) if replica.is_disaggregated else (Role.MIXED, Role.MIXED)
+        )
         now = six(1.0 + batch)
         asked.append(replica.decoder.point(decode, batch=now, isl=isl, osl=osl, cached_prefix=cached))
         asked.append(replica.prefiller.point(prefill, batch=now, isl=isl, osl=osl, cached_prefix=cached))

@@ -63,15 +63,15 @@ DISPATCH_AND_COMBINE_BYTES = 1.5
 class Shape:
     """One worker's constants: whatever does not depend on batch and lengths. Times are ms at peak, for one unit."""
 
-    dense_weights_ms: float      # all dense weights of a rank read once
-    expert_weights_ms: float     # all routed weights of a GPU read once
-    kv_ms_per_token: float       # of growing context, one sequence
-    window_ms_per_token: float   # of context inside the window, one sequence
-    topk_ms_per_token: float     # of context inside the sparse attention's choice, one sequence
-    state_ms: float              # linear-attention state read and written, one sequence
+    dense_weights_ms: float  # all dense weights of a rank read once
+    expert_weights_ms: float  # all routed weights of a GPU read once
+    kv_ms_per_token: float  # of growing context, one sequence
+    window_ms_per_token: float  # of context inside the window, one sequence
+    topk_ms_per_token: float  # of context inside the sparse attention's choice, one sequence
+    state_ms: float  # linear-attention state read and written, one sequence
     compute_ms_per_token: float  # one token through the whole worker
-    rank_compute_ms_per_token: float  # the same token's latency: its own rank's dense part, everybody's experts
-    attend_ms: float             # one query token against one key, all layers that see everything
+    routed_ms_per_token: float  # of which experts, which all GPUs of the worker share
+    attend_ms: float  # one query token against one key, all layers that see everything
     attend_window_ms: float
     attend_topk_ms: float
     index_ms: float
@@ -82,15 +82,15 @@ class Shape:
     topk: float
     layers: float
     moe_layers: float
-    expert_share: float          # k / E, 0 for dense models
+    expert_share: float  # k / E, 0 for dense models
     tp: float
-    tp_log: float                # log2(tp) - 1 above 2, else 0
+    tp_log: float  # log2(tp) - 1 above 2, else 0
     ep_log: float
     pp: float
     dp: float
     cp: float
-    verified: float              # 1 + draft tokens
-    emitted: float               # tokens of one step of a sequence
+    verified: float  # 1 + draft tokens
+    emitted: float  # tokens of one step of a sequence
     draft: float
 
 
@@ -189,7 +189,7 @@ def shape_of(point: Point) -> Shape:
         topk_ms_per_token=cache.topk * ms_per_byte,
         state_ms=2.0 * model.linear_state_bytes / layout.tp * ms_per_byte,
         compute_ms_per_token=dense_ms / layout.dp / layout.cp + routed_ms,
-        rank_compute_ms_per_token=dense_ms / layout.cp + routed_ms * layout.dp,
+        routed_ms_per_token=routed_ms,
         attend_ms=attend.full * attend_ms,
         attend_window_ms=attend.window * attend_ms,
         attend_topk_ms=attend.topk * attend_ms,
@@ -248,7 +248,7 @@ def decode_terms(t: Table) -> dict[str, Columns]:
     """Return DECODE_TERMS of one emitted token of `batch` requests, each of shape (N,)."""
     s = t.shape
     repeat = (1.0 + s["draft"] / s["layers"]) / s["emitted"]
-    together = t.batch / s["pp"]                 # requests in one pass through a stage
+    together = t.batch / s["pp"]  # requests in one pass through a stage
     rank = together / s["dp"]
     context = t.context
     seen_window, seen_topk = np.minimum(context, s["window"]), np.minimum(context, s["topk"])
@@ -300,7 +300,8 @@ def prefill_terms(t: Table) -> dict[str, Columns]:
         "attention": attended_ms(t) / s["dp"] / s["pp"],
         "allreduce": new * s["allreduce_ms_per_token"] / s["dp"] / s["cp"] / s["pp"],
         "alltoall": new * s["alltoall_ms_per_token"] / s["dp"] / s["cp"] / s["pp"],
-        "weights": (s["dense_weights_ms"] + s["expert_weights_ms"] * touched_share(s["expert_share"], new)) / s["pp"],
+        "weights": (s["dense_weights_ms"] + s["expert_weights_ms"] * touched_share(s["expert_share"], new))
+        / s["pp"],
     }
 
 
@@ -309,7 +310,8 @@ def latency_terms(t: Table) -> dict[str, Columns]:
     s = t.shape
     new = np.maximum(t.isl - t.cached, 1.0)
     return {
-        "compute": new * s["rank_compute_ms_per_token"],
+        "compute": new
+        * ((s["compute_ms_per_token"] - s["routed_ms_per_token"]) * s["dp"] + s["routed_ms_per_token"]),
         "attention": attended_ms(t),
         "allreduce": new * s["allreduce_ms_per_token"] / s["cp"],
         "alltoall": new * s["alltoall_ms_per_token"] / s["cp"],

@@ -13,15 +13,23 @@ def layout_fault(point: Point) -> Unsupported | None:
     """Return why this layout cannot run this model on this accelerator, or None."""
     model, gpu, layout = point.model, point.accelerator, point.layout
     if model.heads % layout.tp:
-        return Unsupported("tp-does-not-divide-heads", f"{model.id} has {model.heads} heads, tp is {layout.tp}")
+        return Unsupported(
+            "tp-does-not-divide-heads", f"{model.id} has {model.heads} heads, tp is {layout.tp}"
+        )
     if layout.pp > model.layers:
-        return Unsupported("more-stages-than-layers", f"{model.id} has {model.layers} layers, pp is {layout.pp}")
+        return Unsupported(
+            "more-stages-than-layers", f"{model.id} has {model.layers} layers, pp is {layout.pp}"
+        )
     if layout.ep > 1 and not model.is_moe:
         return Unsupported("ep-without-experts", f"{model.id} has no experts, ep is {layout.ep}")
     if layout.ep > 1 and layout.stage_gpus % layout.ep:
-        return Unsupported("ep-does-not-divide-stage", f"a stage has {layout.stage_gpus} GPUs, ep is {layout.ep}")
+        return Unsupported(
+            "ep-does-not-divide-stage", f"a stage has {layout.stage_gpus} GPUs, ep is {layout.ep}"
+        )
     if layout.ep > max(model.experts, 1):
-        return Unsupported("more-ranks-than-experts", f"{model.id} has {model.experts} experts, ep is {layout.ep}")
+        return Unsupported(
+            "more-ranks-than-experts", f"{model.id} has {model.experts} experts, ep is {layout.ep}"
+        )
     if layout.tp > gpu.domain_gpus:
         detail = f"tp {layout.tp} is wider than the {gpu.domain_gpus} GPUs of an NVLink domain of {gpu.id}"
         return Unsupported("tp-crosses-nvlink-domain", detail)
@@ -46,12 +54,18 @@ def numbers_fault(point: Point) -> Unsupported | None:
     if not all(isfinite(x) for x in numbers):
         return Unsupported("not-a-number", "batch and lengths must be finite")
     if point.batch < 1 or point.isl < 1 or point.osl < 1:
-        return Unsupported("below-one", f"batch {point.batch:g}, isl {point.isl:g}, osl {point.osl:g}: each is 1 or more")
+        return Unsupported(
+            "below-one", f"batch {point.batch:g}, isl {point.isl:g}, osl {point.osl:g}: each is 1 or more"
+        )
     if not 0 <= point.cached_prefix <= point.isl:
-        return Unsupported("prefix-beyond-prompt", f"cached prefix {point.cached_prefix:g} of a prompt of {point.isl:g}")
+        return Unsupported(
+            "prefix-beyond-prompt", f"cached prefix {point.cached_prefix:g} of a prompt of {point.isl:g}"
+        )
     if point.isl + point.osl > point.model.max_context_tokens:
         limit = point.model.max_context_tokens
-        return Unsupported("context-too-long", f"{point.isl + point.osl:g} tokens, {point.model.id} takes {limit}")
+        return Unsupported(
+            "context-too-long", f"{point.isl + point.osl:g} tokens, {point.model.id} takes {limit}"
+        )
     if draft and not (draft.tokens >= 1 and 1 <= draft.acceptance_length <= draft.tokens + 1):
         detail = f"{draft.tokens} draft tokens cannot emit {draft.acceptance_length:g} tokens a step"
         return Unsupported("draft-out-of-range", detail)
@@ -64,7 +78,13 @@ def worker_fault(point: Point) -> Unsupported | None:
     if fault:
         return fault
     memory = worker_memory(
-        point.model, point.accelerator, point.engine, point.layout, point.weights, point.dense_weights, point.kv
+        point.model,
+        point.accelerator,
+        point.engine,
+        point.layout,
+        point.weights,
+        point.dense_weights,
+        point.kv,
     )
     if memory.kv_capacity_bytes > 0:
         return None

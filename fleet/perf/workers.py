@@ -25,7 +25,7 @@ class Batch:
     faults: dict[int, Unsupported]
     positions: NDArray[np.intp]
     worker: NDArray[np.intp]
-    workers: tuple[Point, ...]          # one point of each worker
+    workers: tuple[Point, ...]  # one point of each worker
     memories: tuple[WorkerMemory, ...]
     table: Table
 
@@ -60,7 +60,9 @@ def batch_of(points: Sequence[Point]) -> Batch:
                 workers.append(p)
                 shapes.append(shape_of(p))
                 memories.append(
-                    worker_memory(p.model, p.accelerator, p.engine, p.layout, p.weights, p.dense_weights, p.kv)
+                    worker_memory(
+                        p.model, p.accelerator, p.engine, p.layout, p.weights, p.dense_weights, p.kv
+                    )
                 )
         reason = entry.fault or numbers_fault(p)
         if reason is not None:
@@ -73,7 +75,9 @@ def batch_of(points: Sequence[Point]) -> Batch:
     if not kept:
         return Batch(len(points), faults, index, index, (), (), _empty())
     table = table_of(kept, shapes, index)
-    return Batch(len(points), faults, np.array(positions, dtype=np.intp), index, tuple(workers), tuple(memories), table)
+    return Batch(
+        len(points), faults, np.array(positions, dtype=np.intp), index, tuple(workers), tuple(memories), table
+    )
 
 
 def _empty() -> Table:

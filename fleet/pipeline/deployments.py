@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
+from typing import Literal
 
-from fleet.candidates.need import Candidate
+from fleet.candidates.need import Candidate, Shape
 from fleet.layout import Role
 from fleet.perf.interface import Estimate, Percentiles, PerformanceModel, ServedPoint
 from fleet.perf.replica import WorkerSpec
@@ -73,7 +74,6 @@ def lift_deployment(
     workers = _workers(candidate, offering)
     usd = replicas * candidate.usd_per_hour
     million_output = rate * workload.output.mean * SECONDS_PER_HOUR / 1e6
-    is_local = shape.whole_domains == 0
     return Deployment(
         id=deployment_id(candidate.workload, offering.name),
         model=workload.model.name,
@@ -111,7 +111,7 @@ def lift_deployment(
         usd_per_million_output_tokens=_digits(usd / million_output),
         usd_per_million_useful_tokens=_digits(usd / (million_output * workload.useful_share)),
         power_kw=round(replicas * shape.gpus * offering.accelerator.all_in_w.value / 1000, 6),
-        kv_link="none" if not shape.is_disaggregated else "nvlink" if is_local else "network",
+        kv_link=_kv_link(shape),
         kv_transfer_ms_mean=_digits(_kv_transfer_ms(candidate, workload)),
         weight_load_s=_digits(
             max(w.weight_bytes_per_gpu * w.gpus_per_host_used for w in workers) / LOAD_BYTES_PER_S
@@ -207,6 +207,12 @@ def _kv_transfer_ms(candidate: Candidate, workload: ResolvedWorkload) -> float:
         / replica.kv_link_bytes_per_s
         * 1e3
     )
+
+
+def _kv_link(shape: Shape) -> Literal["none", "nvlink", "network"]:
+    if not shape.is_disaggregated:
+        return "none"
+    return "nvlink" if shape.kv_over_nvlink else "network"
 
 
 def _speculative(workload: ResolvedWorkload) -> dict[str, str | int | float] | None:

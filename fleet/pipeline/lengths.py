@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log, sqrt
@@ -14,6 +14,7 @@ from fleet.spec.model import LengthSpec
 # Probability cells of the marginal distribution, finer towards the tail that the SLOs look at.
 _CELLS = (0.0, 0.10, 0.25, 0.45, 0.65, 0.80, 0.90, 0.95, 0.98, 0.995, 1.0)
 _STEPS_PER_CELL = 8
+_STEEPEST = 6.0  # slope of a tail: log(tokens) for each standard deviation
 _NORMAL = NormalDist()
 
 
@@ -50,8 +51,9 @@ def fixed(tokens: float) -> Marginal:
 def marginal(spec: LengthSpec | float) -> Marginal:
     """Return the distribution that a length specification describes.
 
-    Percentiles are joined by straight lines of log(tokens) against the normal score; below the lowest one the line's
-    slope is the one that gives the stated mean, and what is then missing is a factor on all values. A mean alone is read as a log-normal with a
+    Percentiles are joined by straight lines of log(tokens) against the normal score; the tail below
+    the lowest one has the slope that gives the stated mean; where none does, the tail above the highest one has to bend, and
+    what is then missing is a factor on all values. A mean alone is read as a log-normal with a
     coefficient of variation of 1.
     """
     if not isinstance(spec, LengthSpec):
@@ -87,14 +89,31 @@ def _from_quantiles(known: list[tuple[float, float]], mean: float | None, larges
     cap = largest if largest else float("inf")
     if mean is None:
         return _discretise(knots, lower_slope, upper_slope, cap)
-    low, high = 0.0, 6.0  # slopes of the lower tail; the mean falls as the slope grows
+
+    def shaped(lower: float, upper: float) -> Marginal:
+        return _discretise(knots, lower, upper, cap)
+
+    if shaped(_STEEPEST, upper_slope).mean > mean:  # even with a steep lower tail: the upper tail is lighter
+        upper_slope = _slope_for(mean, lambda slope: shaped(_STEEPEST, slope).mean, rising=True)
+        lower_slope = _STEEPEST
+    elif shaped(0.0, upper_slope).mean < mean:  # even with a flat lower tail: the upper tail is heavier
+        upper_slope = _slope_for(mean, lambda slope: shaped(0.0, slope).mean, rising=True)
+        lower_slope = 0.0
+    else:
+        lower_slope = _slope_for(mean, lambda slope: shaped(slope, upper_slope).mean, rising=False)
+    return _scaled_to(mean, shaped(lower_slope, upper_slope))
+
+
+def _slope_for(mean: float, mean_at: Callable[[float], float], *, rising: bool) -> float:
+    """Return the slope of a tail, 0 to the steepest, that comes nearest to the mean."""
+    low, high = 0.0, _STEEPEST
     for _ in range(40):
         middle = (low + high) / 2
-        if _discretise(knots, middle, upper_slope, cap).mean > mean:
+        if (mean_at(middle) < mean) == rising:
             low = middle
         else:
             high = middle
-    return _scaled_to(mean, _discretise(knots, (low + high) / 2, upper_slope, cap))
+    return (low + high) / 2
 
 
 def _scaled_to(mean: float, found: Marginal) -> Marginal:

@@ -160,6 +160,7 @@ def _offering(offering: ResolvedOffering, units: int, deployments: Sequence[Depl
         zone=spec.zone,
         machine_type=offering.machine_type,
         cpu_arch=accelerator.cpu_arch.value,
+        gpu_product=next(iter(accelerator.gpu_product_labels), ""),
         domain="rack" if accelerator.domain is DomainKind.RACK else "host",
         domain_gpus=accelerator.domain_gpus,
         gpus_per_host=accelerator.gpus_per_host,

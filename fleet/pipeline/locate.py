@@ -9,6 +9,7 @@ from fleet.diagnostics import Diagnostic, at, register
 from fleet.pipeline.alternatives import drops_by_reason
 from fleet.pipeline.lower import MICRO_USD, MILLI, Trace
 from fleet.pipeline.resolved import ResolvedFleet
+from fleet.spec.model import Objective
 from fleet.units import format_kilowatts, format_requests_per_s, format_usd_per_hour
 from solver.outcome import Conflicting, Infeasible, Unknown
 
@@ -49,11 +50,7 @@ def no_candidates(workloads: Mapping[str, list[Drop]]) -> list[Diagnostic]:
 def locate(failure: Infeasible | Unknown, trace: Trace, fleet: ResolvedFleet) -> list[Diagnostic]:
     """Return the conflict as one diagnostic with a label on each rule's own line."""
     if isinstance(failure, Unknown):
-        bound = (
-            f"any plan costs at least {format_usd_per_hour(failure.bound / MICRO_USD)}"
-            if failure.bound
-            else "nothing is proven"
-        )
+        bound = _bound(failure.bound, fleet)
         return [
             NO_ANSWER.report(
                 f"no plan was found: {failure.reason}", at("spec", "workloads", on_key=True), notes=(bound,)
@@ -71,6 +68,18 @@ def locate(failure: Infeasible | Unknown, trace: Trace, fleet: ResolvedFleet) ->
         else "no single line is enough; change two or more of the listed ones"
     )
     return [INFEASIBLE.report(_headline(failure), *labels, notes=notes, help=advice)]
+
+
+def _bound(bound: int | None, fleet: ResolvedFleet) -> str:
+    """Say what is proven of any plan, in the unit of the objective."""
+    if not bound:
+        return "nothing is proven"
+    objective = fleet.file.spec.policy.objective
+    if objective is Objective.GPUS:
+        return f"any plan uses at least {bound} GPUs"
+    if objective is Objective.WATTS:
+        return f"any plan draws at least {format_kilowatts(bound / 1000)}"
+    return f"any plan costs at least {format_usd_per_hour(bound / MICRO_USD)}"
 
 
 def _headline(failure: Infeasible) -> str:

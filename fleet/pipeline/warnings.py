@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet.candidates.need import Candidate
-from fleet.diagnostics import Diagnostic, Severity, at, register
+from fleet.diagnostics import Diagnostic, Severity, at, enumerated, register
 from fleet.perf.interface import Basis
 from fleet.pipeline.resolved import ResolvedFleet
 from fleet.units import format_share
@@ -39,23 +39,25 @@ _GAP_WARNED = 0.01
 def plan_warnings(
     fleet: ResolvedFleet, used: Mapping[str, Candidate], certificate: Certificate
 ) -> list[Diagnostic]:
-    """Return the warnings about an answer, in the order of its deployments."""
+    """Return the warnings about an answer: one of each kind, which names its deployments."""
     found: list[Diagnostic] = []
-    for candidate in sorted(used.values(), key=lambda c: c.id):
-        estimate = candidate.capacity.decode
-        where = at("spec", "workloads", candidate.workload, on_key=True)
-        place = candidate.shape.place.offering
-        if estimate.provenance.basis is Basis.EXTRAPOLATED:
-            message = f"'{candidate.workload}' on '{place}' is predicted from neighbouring cells (error at 90 %: {format_share(estimate.relative_error_p90)})"
-            found.append(
-                EXTRAPOLATED.report(
-                    message, where, notes=(estimate.provenance.note,) if estimate.provenance.note else ()
-                )
-            )
-        elif estimate.provenance.basis is not Basis.MEASURED:
-            message = f"'{candidate.workload}' on '{place}' is predicted from public benchmarks (error at 90 %: {format_share(estimate.relative_error_p90)})"
-            found.append(NOT_MEASURED.report(message, where))
+    candidates = sorted(used.values(), key=lambda c: c.id)
+    extrapolated = [c for c in candidates if _basis(c) is Basis.EXTRAPOLATED]
+    public = [c for c in candidates if _basis(c) is Basis.FITTED]
+    for rule, rows, origin in (
+        (EXTRAPOLATED, extrapolated, "neighbouring cells of the calibration data"),
+        (NOT_MEASURED, public, "public benchmarks"),
+    ):
+        if rows:
+            names = enumerated([f"{c.workload} on {c.shape.place.offering}" for c in rows], shown=20)
+            worst = max(c.capacity.decode.relative_error_p90 for c in rows)
+            message = f"predicted from {origin}, 90 % error up to {format_share(worst)}: {names}"
+            found.append(rule.report(message, at("spec", "workloads", rows[0].workload, on_key=True)))
     if certificate.gap > _GAP_WARNED:
         message = f"the plan costs at most {format_share(certificate.gap)} more than the cheapest possible"
         found.append(GAP.report(message, at("spec", "policy")))
     return found
+
+
+def _basis(candidate: Candidate) -> Basis:
+    return candidate.capacity.decode.provenance.basis

@@ -22,7 +22,7 @@ class PlanModel(BaseModel):
 class Digests(PlanModel):
     """sha256 of what the plan was made from; a plan whose `spec` differs from its file's digest is stale."""
 
-    spec: str  # of fleet.yaml and its overlays
+    spec: str  # of fleet.yaml and its overlays as bytes, line ends read as LF
     files: dict[str, str] = Field(
         default_factory=dict
     )  # traces and model configs that the spec names: path as written -> sha256

@@ -168,6 +168,8 @@ def gpu_price(usd_per_gpu_hour: float) -> str:
 
 def _fleet(old: FleetPlan, new: FleetPlan) -> Iterator[tuple[str, str]]:
     was, now = old.policy, new.policy
+    if old.fleet != new.fleet:
+        yield "fleet-changed", f"the plans are of different fleets: '{new.fleet}', before '{old.fleet}'"
     for what, a, b in (
         ("failures to survive", ", ".join(was.survive) or "none", ", ".join(now.survive) or "none"),
         ("spare trays per rack", str(was.spare_trays_per_rack), str(now.spare_trays_per_rack)),

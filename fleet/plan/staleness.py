@@ -22,7 +22,7 @@ def spec_digest(folder_or_file: Path) -> str:
     """Return the sha256, in hexadecimal, of the names and contents of a stack's input files.
 
     Line ends are read as LF, so that a checkout on another system has the same digest. Files that the fleet file
-    names (traces, model configs) are not included.
+    names (traces, model configs) have digests of their own in the plan.
 
     Args:
         folder_or_file: A stack's folder, or its fleet file.
@@ -46,6 +46,19 @@ def staleness(plan: FleetPlan, folder_or_file: Path) -> str | None:
         name = Path(error.filename or folder_or_file).name
         return f"The plan cannot be checked against its input: {name}: {error.strerror}."
     if found == plan.digests.spec:
-        return None
+        return _moved_file(plan, folder_or_file)
     names = " or ".join(path.name for path in input_files(folder_or_file))
     return f"The plan is stale: {names} changed after it was compiled. Compile the stack again."
+
+
+def _moved_file(plan: FleetPlan, folder_or_file: Path) -> str | None:
+    """Say which trace or model config that the fleet file names is no longer what the plan was made from."""
+    folder = folder_or_file if folder_or_file.is_dir() else folder_or_file.parent
+    for name, digest in sorted(plan.digests.files.items()):
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            return f"The plan cannot be checked against its input: {name}: {error.strerror}."
+        if hashlib.sha256(content).hexdigest() != digest:
+            return f"The plan is stale: {name} changed after it was compiled. Compile the stack again."
+    return None

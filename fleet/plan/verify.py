@@ -9,8 +9,8 @@ memory, physical floors. Such a field is checked against the others, and any val
     workloads     priority, candidates, dropped (count), questions (number); limits_as_written that a line keeps;
                   demand: peak_req_per_s and retries below what is planned, mean_req_per_s, burstiness_cv,
                   cached_prefix_fraction up to 1, mean of input_tokens up to its max; p50, p90, p99, max in order
-    offerings     available_units above bought_units; domains_per_rack where no failure gets worse; the price where
-                  nothing is bought
+    offerings     available_units above bought_units; domains_per_rack where no failure gets worse; price and
+                  unit_domains where nothing is bought
     deployments   speculative, memory_fraction, relative_error_p90, weight_load_s; kv_transfer_ms_mean over a link;
                   weight_bytes_per_gpu, kv_capacity_tokens and max_model_len where one request fits; max_num_seqs and
                   max_num_batched_tokens in order, above mean_batch_per_replica; ep that divides; utilisation up to
@@ -19,6 +19,9 @@ memory, physical floors. Such a field is checked against the others, and any val
     certificate   floor and attempts (usd_per_hour, bound) that do not contradict cost and bound; physical_floor_gpus up
                   to the GPUs used; rules_checked, solver, notes
     elsewhere     digests, dates, names shown to people, sources, labels, selectors, warnings, gateway, delivery
+
+Rules of the fleet file that the plan does not carry cannot be checked here: min_replicas, committed units, power limits
+of single offerings, and which offerings, engines and precisions a workload may use.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ from fleet.render.errors import UnrenderablePlan
 from fleet.render.gateway import gateway, routes
 from fleet.render.gpus import check_graph
 from fleet.render.graph import Resource, ResourceGraph, ResourceId
-from fleet.render.identity import object_labels
+from fleet.render.health import health_rules
+from fleet.render.identity import check_names, object_labels
 from fleet.render.kubernetes.compute_domain import check_trays, compute_domain
 from fleet.render.kubernetes.deployment import deployments
 from fleet.render.kubernetes.disruption import disruption_budget
 from fleet.render.kubernetes.dynamo import frontend_service, graph_deployments
 from fleet.render.kubernetes.leader_worker_set import leader_worker_sets
-from fleet.render.monitoring import health_rules, pod_monitor, slo_rules
+from fleet.render.monitoring import pod_monitor, slo_rules
 from fleet.render.objects import Wave, resource
 from fleet.render.view import DeploymentView, views
 
@@ -30,6 +31,7 @@ def build_graph(plan: FleetPlan) -> ResourceGraph:
         UnrenderablePlan: the plan asks for something that no target can express.
         RenderedGpusDiffer: the objects hold other GPUs than the plan (a fault of fleetc).
     """
+    check_names(plan)
     graph = ResourceGraph()
     namespace = _add(graph, _namespace(plan))
     found = views(plan)

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from fleet.plan.document import Deployment, FleetPlan
+from fleet.render.errors import UnrenderablePlan
 
 DEPLOYMENT_LABEL = "fleetc.dev/deployment"
 WORKLOAD_LABEL = "fleetc.dev/workload"
@@ -27,7 +28,7 @@ def dns_label(identity: str, limit: int = NAME_LIMIT) -> str:
     >>> dns_label("chat-h100-east")
     'chat-h100-east'
     >>> dns_label("chat.v2-h100")
-    'chat-v2-h100-bf4c1a75'
+    'chat-v2-h100-b3c664be'
     """
     label = re.sub(r"[^a-z0-9-]", "-", identity.lower()).strip("-")
     if label == identity and len(label) <= limit:
@@ -84,3 +85,28 @@ def pod_labels(deployment: Deployment, part: str) -> dict[str, str]:
         "app.kubernetes.io/managed-by": "fleetc",
         "app.kubernetes.io/name": deployment.engine.id,
     }
+
+
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?")
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+)
+
+
+def check_names(plan: FleetPlan) -> None:
+    """Check what goes into objects as the user wrote it.
+
+    Raises:
+        UnrenderablePlan: Kubernetes would refuse a label or the namespace.
+    """
+    namespace = plan.delivery.namespace
+    if dns_label(namespace, 63) != namespace:
+        raise UnrenderablePlan(
+            f"delivery.namespace {namespace!r} is no namespace: only lower case, digits and dashes."
+        )
+    selectors = [offering.node_selector for offering in plan.offerings]
+    for key, value in (pair for labels in (plan.labels, *selectors) for pair in labels.items()):
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value) or len(value) > 63:
+            raise UnrenderablePlan(
+                f"{key}: {value} is no label of Kubernetes: at most 63 letters, digits, '-', '_' and '.'."
+            )

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, and what it alerts on: each workload's SLO and each deployment's health.
+"""What Prometheus scrapes, and the alerts on each workload's SLO.
 
 Every series carries the label `fleetc_dev_deployment`, copied from the pod. An engine does not know workloads, so a
 workload's alert looks at the deployments that serve it: it fires for a deployment whose quantile is over the limit.
@@ -9,7 +9,7 @@ it ends when the trouble ends. The fast pair (1 h and 5 min) pages, the slow pai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +125,7 @@ def _own_labels(workload: PlannedWorkload, view: DeploymentView) -> dict[str, st
 def _quantile(
     workload: PlannedWorkload, view: DeploymentView, limit: LimitLine, window: str
 ) -> dict[str, Any]:
-    histogram = f"{_metric(view, limit.metric)}_bucket{_selector(view, limit.metric)}"
+    histogram = f"{metric_name(view, limit.metric)}_bucket{series_of(view, limit.metric)}"
     return {
         "record": _record(limit, window),
         "expr": f"histogram_quantile({limit.quantile / 100:g}, sum by (le) (rate({histogram}[{window}])))",
@@ -154,14 +154,14 @@ def _slo_alert(
     }
 
 
-def _metric(view: DeploymentView, metric: str) -> str:
+def metric_name(view: DeploymentView, metric: str) -> str:
     """Where a latency is seen as the client sees it: at Dynamo's frontend, which has no TPOT, else at the engine."""
     if view.deployment.target is Target.DYNAMO and metric in read_versions("dynamo")["metrics"]:
         return str(read_versions("dynamo")["metrics"][metric])
     return str(read_versions("vllm")["metrics"][metric])
 
 
-def _selector(view: DeploymentView, metric: str = "") -> str:
+def series_of(view: DeploymentView, metric: str = "") -> str:
     """Series of a deployment; behind Dynamo only decode workers know the time per output token of a whole request."""
     matchers = {"namespace": view.namespace, "fleetc_dev_deployment": view.name}
     is_disaggregated = any(group.role is Role.DECODE for group in view.deployment.workers)
@@ -171,144 +171,3 @@ def _selector(view: DeploymentView, metric: str = "") -> str:
     if metric == "up":  # engines only: frontends have no role
         terms.append('fleetc_dev_role!=""')
     return "{" + ",".join(terms) + "}"
-
-
-def health_rules(view: DeploymentView) -> Resource:
-    """A deployment's alerts beside its latency: what comes before a missed SLO, and what the plan took for granted."""
-    rules = [_alert(view, *row) for row in _health(view)]
-    prefix = [_prefix_hits(view)] if _planned_prefix_hits(view) else []
-    spec = {"groups": [{"name": f"{view.name}.health", "rules": [*prefix, *rules]}]}
-    return resource(
-        MONITORING,
-        "PrometheusRule",
-        f"{view.name}-health",
-        view.namespace,
-        deployment_labels(view.plan, view.deployment, COMPONENT),
-        {"spec": spec},
-        component=view.name,
-        wave=Wave.ROUTING,
-    )
-
-
-def _health(view: DeploymentView) -> Iterator[tuple[str, str, str, str, str]]:
-    """Rows of alert, expression, wait, severity and summary."""
-    names: Mapping[str, str] = read_versions("vllm")["metrics"]
-    series = _selector(view)
-    deployment = view.deployment
-    targets = _scraped_pods(view)
-    yield (
-        "FleetPodsMissing",
-        f"(sum(up{_selector(view, 'up')}) or vector(0)) < {targets}",
-        "15m",
-        "critical",
-        f"fewer than the planned {targets} pods answer",
-    )
-    yield (
-        "FleetKvCacheFull",
-        f"max(max_over_time({names['kv_usage']}{series}[5m])) > 0.95",
-        "10m",
-        "warning",
-        "a replica's KV cache is full; requests wait or are preempted",
-    )
-    yield (
-        "FleetPreemptions",
-        f"sum(rate({names['preemptions']}{series}[10m])) > 0.1",
-        "10m",
-        "warning",
-        "requests are preempted and computed again",
-    )
-    ttft_limits = [
-        limit.limit_ms for served in deployment.served for limit in served.limits if limit.metric == "ttft"
-    ]
-    if ttft_limits:
-        half_s = min(ttft_limits) / 2000
-        queue = f"histogram_quantile(0.95, sum by (le) (rate({names['queue_time']}_bucket{series}[10m])))"
-        yield (
-            "FleetQueueing",
-            f"{queue} > {half_s:g}",
-            "10m",
-            "warning",
-            "queueing takes half of the TTFT limit",
-        )
-    capacity = (
-        sum(served.capacity_req_per_s for served in deployment.served)
-        if len(deployment.served) == 1
-        else sum(served.rate_req_per_s for served in deployment.served)
-    )
-    requests = f"sum(rate({_metric(view, 'e2e')}_count{series}[15m]))"
-    yield (
-        "FleetDemandOverPlan",
-        f"{requests} > {capacity:.6g}",
-        "15m",
-        "warning",
-        f"more than the planned {capacity:.3g} requests/s arrive; compile the plan again",
-    )
-    if deployment.kv_link != "none":
-        failed = " + ".join(
-            f"(sum(rate({names[name]}{series}[10m])) or vector(0))"
-            for name in ("failed_transfers", "expired_transfers")
-        )
-        yield (
-            "FleetKvTransfersFail",
-            f"{failed} > 0.01",
-            "10m",
-            "critical",
-            "KV transfers from prefill to decode fail or expire",
-        )
-    if planned := _planned_prefix_hits(view):
-        hits = f'fleetc:prefix_hit_ratio:rate30m{{deployment="{view.name}",namespace="{view.namespace}"}}'
-        yield (
-            "FleetPrefixCacheMissed",
-            f"{hits} < {planned / 2:.3g}",
-            "1h",
-            "warning",
-            f"prefix hits are under half of the planned {planned:.0%}: routing defeats the cache",
-        )
-
-
-def _alert(
-    view: DeploymentView, name: str, expression: str, wait: str, severity: str, summary: str
-) -> dict[str, Any]:
-    labels = {"severity": severity, "deployment": view.name, "namespace": view.namespace}
-    return {
-        "alert": name,
-        "expr": expression,
-        "for": wait,
-        "labels": labels,
-        "annotations": {"summary": f"{view.name}: {summary}"},
-    }
-
-
-def _prefix_hits(view: DeploymentView) -> dict[str, Any]:
-    names: Mapping[str, str] = read_versions("vllm")["metrics"]
-    hits, queries = (
-        f"sum(rate({names[name]}{_selector(view)}[30m]))" for name in ("prefix_hits", "prefix_queries")
-    )
-    return {
-        "record": "fleetc:prefix_hit_ratio:rate30m",
-        "expr": f"{hits} / {queries}",
-        "labels": {"deployment": view.name, "namespace": view.namespace},
-    }
-
-
-def _planned_prefix_hits(view: DeploymentView) -> float:
-    """Share of prompt tokens that the plan expects in the cache, over the workloads served."""
-    demands = {workload.name: workload.demand for workload in view.plan.workloads}
-    tokens = [
-        (
-            served.rate_req_per_s * demands[served.workload].input_tokens.mean,
-            demands[served.workload].cached_prefix_fraction,
-        )
-        for served in view.deployment.served
-    ]
-    total = sum(prompt for prompt, _ in tokens)
-    return sum(prompt * cached for prompt, cached in tokens) / total if total else 0.0
-
-
-def _scraped_pods(view: DeploymentView) -> int:
-    """Pods that answer Prometheus at the plan's size: leaders only, where followers are headless."""
-    pods = 0
-    for group in view.deployment.workers:
-        headless = group.hosts_per_worker > 1 and group.layout.dp == 1
-        pods += group.workers_per_replica * (1 if headless else group.hosts_per_worker)
-    return pods * view.deployment.replicas

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from fleet.plan.document import Deployment, FleetPlan, PlannedModel, PlannedOffering
+from fleet.plan.document import Deployment, FleetPlan, PlannedModel, PlannedOffering, WorkerGroup
 from fleet.render.engines.checkpoint import Checkpoint, read_checkpoint
 from fleet.render.errors import UnrenderablePlan
 from fleet.render.identity import component_of
@@ -64,10 +64,24 @@ class DeploymentView:
         return math.ceil((SLOW_LOAD * self.deployment.weight_load_s + COMPILE_S) / PROBE_PERIOD_S)
 
     @property
+    def has_kv_over_nvlink(self) -> bool:
+        """Whether the pods can move KV over NVLink as planned: on racks, where every worker takes whole trays.
+
+        A ComputeDomain has one channel on a node, so of several pods on a tray one would get it and the others wait
+        for ever (kubernetes-sigs/dra-driver-nvidia-gpu, issues 309 and 353).
+        """
+        takes_trays = all(
+            group.gpus_per_host_used == self.offering.gpus_per_host for group in self.deployment.workers
+        )
+        return self.offering.domain == "rack" and self.deployment.kv_link == "nvlink" and takes_trays
+
+    def claims_channel(self, group: WorkerGroup) -> bool:
+        """Whether a worker's pods reach GPUs of other hosts over NVLink, and so claim their ComputeDomain's channel."""
+        return self.offering.domain == "rack" and (group.hosts_per_worker > 1 or self.has_kv_over_nvlink)
+
+    @property
     def needs_compute_domain(self) -> bool:
-        """Whether pods reach GPUs of other hosts over NVLink: a worker over several trays, or KV moved over NVLink."""
-        spans_hosts = any(group.hosts_per_worker > 1 for group in self.deployment.workers)
-        return self.offering.domain == "rack" and (spans_hosts or self.deployment.kv_link == "nvlink")
+        return any(self.claims_channel(group) for group in self.deployment.workers)
 
 
 def views(plan: FleetPlan) -> tuple[DeploymentView, ...]:

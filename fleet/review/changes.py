@@ -8,7 +8,7 @@ from fleet.plan.changes import Action, Change, FieldChange, PlanDiff
 from fleet.plan.diff import engine_label
 from fleet.plan.document import Deployment, FleetPlan
 from fleet.plan.inputs import Subject
-from fleet.review.format import count, counted, latency, listed, signed, usd_per_month, weight
+from fleet.review.format import count, counted, latency, listed, signed, units, usd_per_month, weight
 from fleet.review.report import Block, Item, Items, Mark, Section, Table, columns
 from fleet.units import format_requests_per_s, format_usd, format_usd_per_hour
 
@@ -32,7 +32,7 @@ def changes_section(diff: PlanDiff, plan: FleetPlan) -> Section:
     if kept:
         blocks.append(Items(_kept(kept)))
     blocks.extend(_operating_points(moved))
-    blocks.extend(_purchases(diff))
+    blocks.extend(_purchases(diff, plan))
     blocks.extend(_routes(diff))
     blocks.extend(_figures(diff))
     blocks.extend(_inputs(diff))
@@ -64,7 +64,7 @@ def _item(change: Change, diff: PlanDiff) -> Item:
         assert old is not None, "a change has a before or an after"
         assert new is not None, "a change has a before or an after"
         name = f"{old.id} -> {new.id}" if old.id != new.id else new.id
-        text = f"{name}: {change.action.value}, {_gpus(change)}, {signed(change.usd_per_hour_delta, format_usd_per_hour)}"
+        text = f"{name}: {change.action.value}, {_gpus(change)}, {_cost(change)}"
         notes.extend(_field(field) for field in change.fields)
     notes.extend(_because(change, diff))
     if change.replicas_placed_elsewhere:
@@ -86,6 +86,11 @@ def _gpus(change: Change) -> str:
         if delta
         else f"{change.gpus_after:,} GPUs as before"
     )
+
+
+def _cost(change: Change) -> str:
+    shown = signed(change.usd_per_hour_delta, format_usd_per_hour)
+    return shown if shown.strip("+-") != format_usd_per_hour(0.0) else "cost as before"
 
 
 def _field(field: FieldChange) -> str:
@@ -160,20 +165,19 @@ def _point(side: str, d: Deployment) -> tuple[str, ...]:
     )
 
 
-def _purchases(diff: PlanDiff) -> list[Block]:
-    rows = tuple(
-        (
-            change.offering,
-            change.accelerator_name,
-            f"{change.units_before:,} -> {change.units_after:,}",
-            f"{change.gpus_before:,} -> {change.gpus_after:,}",
-            signed(change.usd_per_hour_after - change.usd_per_hour_before, format_usd_per_hour),
-            signed(change.usd_per_hour_after - change.usd_per_hour_before, usd_per_month),
+def _purchases(diff: PlanDiff, plan: FleetPlan) -> list[Block]:
+    offerings = {o.name: o for o in plan.offerings}
+    rows = []
+    for c in diff.capacity:
+        after = (
+            units(offerings[c.offering], c.units_after) if c.offering in offerings else f"{c.units_after:,}"
         )
-        for change in diff.capacity
-    )
-    names = columns("Offering", "Accelerator", ">Units", ">GPUs", ">Cost by hour", ">Cost by month (730 h)")
-    return [Table(names, rows, title="Purchases")] if rows else []
+        usd_per_hour = c.usd_per_hour_after - c.usd_per_hour_before
+        gpus = f"{c.gpus_before:,} -> {c.gpus_after:,}"
+        money = (signed(usd_per_hour, format_usd_per_hour), signed(usd_per_hour, usd_per_month))
+        rows.append((c.offering, c.accelerator_name, f"{c.units_before:,} -> {after}", gpus, *money))
+    names = columns("Offering", "Accelerator", ">Bought", ">GPUs", ">Cost by hour", ">Cost by month (730 h)")
+    return [Table(names, tuple(rows), title="Purchases")] if rows else []
 
 
 def _routes(diff: PlanDiff) -> list[Block]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fleet.plan.changes import Action, PlanDiff
 from fleet.plan.document import FleetPlan
 from fleet.review.changes import changes_section
+from fleet.review.glance import glance_section
 from fleet.review.proof import (
     capacity_section,
     certificate_section,
     inputs_section,
     map_section,
-    money_section,
     warnings_section,
 )
 from fleet.review.report import Item, Items, Mark, Report, Section
@@ -31,7 +31,7 @@ def compose(diff: PlanDiff, plan: FleetPlan) -> Report:
         fleet=plan.fleet,
         headline=headline(diff, plan, risks),
         sections=(
-            money_section(diff, plan),
+            glance_section(diff, plan),
             risks_section(risks),
             changes_section(diff, plan),
             *workloads,

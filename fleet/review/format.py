@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fleet.plan.changes import Delta
+from fleet.plan.document import PlannedOffering
 from fleet.units import HOURS_PER_MONTH, MS_PER_S, format_ms, format_share, format_usd
 
 UNCHANGED = "unchanged"
@@ -124,3 +125,11 @@ def listed(names: tuple[str, ...] | list[str], most: int = 6) -> str:
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+
+
+def units(offering: PlannedOffering, number: int) -> str:
+    """Return units of purchase by what they are: "3 hosts", "2 racks", "1 block of 4 hosts"."""
+    domain = offering.domain
+    if offering.unit_domains == 1:
+        return counted(number, domain)
+    return f"{counted(number, 'block')} of {counted(offering.unit_domains, domain)}"

@@ -1,43 +1,15 @@
-"""What holds for the whole fleet: money, capacity and prices, the certificate, warnings and digests."""
+"""What the plan stands on: capacity and prices, the rack map, the certificate, warnings, inputs."""
 
 from __future__ import annotations
 
-from fleet.plan.changes import PlanDiff
-from fleet.plan.document import AttemptLine, CertificateLine, FleetPlan, PlannedOffering
+from fleet.plan.document import AttemptLine, FleetPlan, PlannedOffering
 from fleet.plan.inputs import gpu_price
-from fleet.review.format import change, count, counted, listed, usd_per_month
+from fleet.review.format import count, counted, latency, listed, units
 from fleet.review.rackmap import KEY, rack_map
 from fleet.review.report import Block, Facts, Item, Items, Mark, Section, Table, columns
-from fleet.units import format_kilowatts, format_share, format_usd, format_usd_per_hour
+from fleet.units import format_kilowatts, format_share, format_tokens, format_usd_per_hour
 
 DIGEST_DIGITS = 12
-
-
-def money_section(diff: PlanDiff, plan: FleetPlan) -> Section:
-    """Return the totals with what they were before."""
-    totals, summary = diff.totals, plan.summary
-    used = sum(d.usd_per_hour for d in plan.deployments)
-    spare = sum(spare_gpus(o) for o in plan.offerings)
-    idle = summary.gpus_bought - summary.gpus_used - spare
-    racks = f", {counted(summary.racks, 'NVL72 rack')} among them" if summary.racks else ""
-    rows = (
-        ("cost", change(totals.usd_per_hour, format_usd_per_hour)),
-        ("per month", f"{change(totals.usd_per_hour, usd_per_month)}, 730 h"),
-        (
-            "useful tokens",
-            f"{change(totals.usd_per_million_useful_tokens, format_usd)} per million (within the SLO, not cancelled, no retry's waste)",
-        ),
-        ("output tokens", f"{format_usd(summary.usd_per_million_output_tokens)} per million"),
-        ("GPUs bought", f"{change(totals.gpus_bought, count)}, {counted(summary.hosts, 'host')}{racks}"),
-        ("of them", f"{count(summary.gpus_used)} held by replicas, {count(spare)} spare, {count(idle)} idle"),
-        (
-            "idle costs",
-            f"{format_usd_per_hour(summary.usd_per_hour - used)} of the above (spares are charged to the replicas they protect)",
-        ),
-        ("power", f"{change(totals.power_kw, format_kilowatts)} all-in"),
-        ("proof", _proof(plan.certificate)),
-    )
-    return Section("Money", (Facts(rows),), importance=0)
 
 
 def spare_gpus(offering: PlannedOffering) -> int:
@@ -50,23 +22,13 @@ def spare_gpus(offering: PlannedOffering) -> int:
     )
 
 
-def _proof(c: CertificateLine) -> str:
-    if c.proven_optimal:
-        return (
-            "the cheapest plan under these rules and estimates, proven"
-            if c.objective == "money"
-            else f"the best plan by {c.objective}, proven"
-        )
-    return f"no plan under these rules and estimates costs less than {_amount(c.bound, c.unit)} (gap {format_share(c.gap)})"
-
-
 def capacity_section(plan: FleetPlan, importance: int) -> Section:
     """Return every offering: what is bought of what exists, held and idle, at which price and of which day."""
     rows = tuple(
         (
             o.name,
             f"{o.accelerator_name}, {o.zone}",
-            f"{o.bought_units:,} of {o.available_units:,}",
+            f"{o.bought_units:,} of {units(o, o.available_units)}",
             f"{o.gpus_used:,}/{spare_gpus(o):,}/{o.gpus_bought - o.gpus_used - spare_gpus(o):,}",
             gpu_price(o.price.usd_per_gpu_hour),
             format_usd_per_hour(o.usd_per_hour),
@@ -75,7 +37,7 @@ def capacity_section(plan: FleetPlan, importance: int) -> Section:
         for o in plan.offerings
     )
     names = columns(
-        "Offering", "What, where", ">Units bought", ">GPUs held/spare/idle", ">Per GPU-h", ">Cost", ">Power"
+        "Offering", "What, where", ">Bought", ">GPUs held/spare/idle", ">Per GPU-h", ">Cost", ">Power"
     )
     prices = tuple(
         Item(
@@ -98,13 +60,13 @@ def certificate_section(plan: FleetPlan, importance: int) -> Section:
     c = plan.certificate
     rows = [
         ("objective", f"{c.objective}, in {c.unit}"),
-        ("plan", _amount(c.cost, c.unit)),
-        ("bound", f"{_amount(c.bound, c.unit)}: no plan under these rules and estimates is below"),
+        ("plan", amount(c.cost, c.unit)),
+        ("bound", f"{amount(c.bound, c.unit)}: no plan under these rules and estimates is below"),
         (
             "gap",
-            f"{format_share(c.gap)}: at most {_amount(max(0.0, c.cost - c.bound), c.unit)} could be saved{', proven optimal' if c.proven_optimal else ''}",
+            f"{format_share(c.gap)}: at most {amount(max(0.0, c.cost - c.bound), c.unit)} could be saved{', proven optimal' if c.proven_optimal else ''}",
         ),
-        ("floor", f"{_amount(c.floor, c.unit)} by plain arithmetic"),
+        ("floor", f"{amount(c.floor, c.unit)} by plain arithmetic"),
         (
             "verified",
             f"{counted(len(c.rules_checked), 'rule')} recomputed by arithmetic: {', '.join(c.rules_checked) or 'none'}",
@@ -132,11 +94,12 @@ def certificate_section(plan: FleetPlan, importance: int) -> Section:
 
 
 def _attempt(a: AttemptLine, unit: str) -> tuple[str, ...]:
-    shown = ("none" if value is None else _amount(value, unit) for value in (a.usd_per_hour, a.bound))
+    shown = ("none" if value is None else amount(value, unit) for value in (a.usd_per_hour, a.bound))
     return (a.formulation, *shown, a.effort)
 
 
-def _amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str) -> str:
+    """Return an amount of the objective: dollars an hour, GPUs or watts."""
     return format_usd_per_hour(value) if unit == "USD/h" else f"{count(value)} {unit}"
 
 
@@ -184,4 +147,28 @@ def inputs_section(plan: FleetPlan, importance: int) -> Section:
     ]
     if plan.labels:
         rows.append(("labels", listed([f"{k}={v}" for k, v in sorted(plan.labels.items())])))
-    return Section("Inputs", (Facts(tuple(rows)),), importance)
+    return Section("Inputs", (Facts(tuple(rows)), _gateway(plan)), importance)
+
+
+def _gateway(plan: FleetPlan) -> Facts:
+    g = plan.gateway
+    routing = f"cache locality {_on(g.cache_locality)}, SLO class {_on(g.slo_class)}, cancellation {_on(g.cancellation)}"
+    retries = f"{counted(g.retry_attempts, 'retry', 'retries')} after {latency(g.retry_backoff_ms)}, requests end after {latency(g.request_timeout_ms)}"
+    rows = [("hostnames", listed(g.hostnames)), ("routing", routing), ("retries", retries)]
+    for tenant in g.tenants:
+        budget = (
+            "no token budget"
+            if tenant.token_budget_per_minute is None
+            else f"{format_tokens(tenant.token_budget_per_minute)} tokens/min"
+        )
+        rows.append(
+            (
+                f"tenant {tenant.name}",
+                f"{budget}, priority {tenant.priority}: {listed(tenant.workloads) or 'all workloads'}",
+            )
+        )
+    return Facts(tuple(rows), title=f"Gateway {g.gateway} in namespace {g.namespace}")
+
+
+def _on(is_on: bool) -> str:
+    return "on" if is_on else "off"

@@ -14,8 +14,11 @@ from fleet.units import MS_PER_S, format_requests_per_s, format_share, format_us
 
 THIN_MARGIN = 0.05
 """An SLO or survival margin below this is a risk."""
+A_CENT = 0.01
 PARTS = 1_000_000
 """Router weights of a workload add up to this."""
+MUCH_IDLE = 0.1
+"""A larger part of the cost for GPUs that no replica holds is a risk to the budget."""
 WIDE_GAP = 0.01
 """A proof whose gap is wider leaves money on the table, perhaps."""
 
@@ -46,6 +49,7 @@ def find_risks(diff: PlanDiff, plan: FleetPlan) -> tuple[Risk, ...]:
         *_inside_the_error(plan),
         *(risk for workload in plan.workloads for risk in _of_workload(workload, plan)),
         *_of_proof(plan),
+        *_of_idle(plan),
         *_of_sums(plan),
         *_of_warnings(plan),
     ]
@@ -211,6 +215,14 @@ def _of_proof(plan: FleetPlan) -> Iterator[Risk]:
         )
 
 
+def _of_idle(plan: FleetPlan) -> Iterator[Risk]:
+    idle = plan.summary.usd_per_hour - sum(d.usd_per_hour for d in plan.deployments)
+    if idle > MUCH_IDLE * plan.summary.usd_per_hour:
+        per_cent = format_share(idle / plan.summary.usd_per_hour)
+        sentence = f"{format_usd_per_hour(idle)} ({per_cent} of the cost) is paid for GPUs that no replica holds and no spare needs"
+        yield Risk(Level.MEDIUM, "idle-gpus", plan.fleet, sentence)
+
+
 def _of_sums(plan: FleetPlan) -> Iterator[Risk]:
     """Numbers of the plan that must agree with each other: a review does not print sums that it did not add up."""
     held: Counter[str] = Counter()
@@ -226,6 +238,14 @@ def _of_sums(plan: FleetPlan) -> Iterator[Risk]:
                 offering.name,
                 f"GPUs held on {offering.name} do not agree: {found}",
             )
+    bought, usd_per_hour = (
+        sum(o.gpus_bought for o in plan.offerings),
+        sum(o.usd_per_hour for o in plan.offerings),
+    )
+    if bought != plan.summary.gpus_bought or abs(usd_per_hour - plan.summary.usd_per_hour) > A_CENT:
+        stated = f"{plan.summary.gpus_bought:,} GPUs at {format_usd_per_hour(plan.summary.usd_per_hour)}"
+        sentence = f"the summary states {stated}, the offerings add up to {bought:,} at {format_usd_per_hour(usd_per_hour)}"
+        yield Risk(Level.HIGH, "numbers-disagree", plan.fleet, sentence)
     for workload in plan.workloads:
         here = [(d, s) for d in plan.deployments for s in d.served if s.workload == workload.name]
         if sum(s.share for _, s in here) != PARTS:

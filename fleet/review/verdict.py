@@ -50,4 +50,4 @@ def headline(diff: PlanDiff, plan: FleetPlan, risks: tuple[Risk, ...]) -> str:
     else:
         per_cent = f" ({percent_change(cost)})" if cost.before else ""
         money += f", {signed(cost.change, format_usd_per_hour)}{per_cent}"
-    return f"{plan.fleet}: {verdict(diff, risks)} | {money} | {counts.add} to add, {counts.change} to change, {counts.destroy} to destroy"
+    return f"{plan.fleet}: {verdict(diff, risks)}; {money}; {counts.add} to add, {counts.change} to change, {counts.destroy} to destroy"

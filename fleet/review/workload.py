@@ -40,7 +40,7 @@ from fleet.units import (
 def workload_section(workload: PlannedWorkload, plan: FleetPlan, importance: int) -> Section:
     """Return everything the plan knows of one workload."""
     serving = [(d, s) for d in plan.deployments for s in d.served if s.workload == workload.name]
-    blocks: list[Block] = [_demand(workload, plan, serving), _limits(serving)]
+    blocks: list[Block] = [_demand(workload, plan, serving), _limits(serving, plan.policy.error_quantile)]
     blocks.extend(_deployment(d, s, plan) for d, s in serving)
     blocks.append(_questions(workload))
     blocks.extend(_alternatives(workload, serving))
@@ -117,7 +117,7 @@ def _shared(serving: list[tuple[Deployment, Served]]) -> str:
     return ", shared ones by load" if any(len(d.served) > 1 for d, _ in serving) else ""
 
 
-def _limits(serving: list[tuple[Deployment, Served]]) -> Table:
+def _limits(serving: list[tuple[Deployment, Served]], error_quantile: float) -> Table:
     rows = tuple(
         (
             f"{line.metric.upper()} p{line.quantile}",
@@ -132,7 +132,11 @@ def _limits(serving: list[tuple[Deployment, Served]]) -> Table:
         for line in s.limits
     )
     names = columns("SLO", "Deployment", ">Limit", ">Predicted", ">90 % interval", ">Margin", "Verdict")
-    return Table(names, rows, title="SLO against prediction")
+    return Table(
+        names,
+        rows,
+        title=f"SLO against prediction (planned on the p{100 * error_quantile:.0f} of the prediction error)",
+    )
 
 
 def _judgement(margin: float, crosses: bool) -> str:
@@ -192,7 +196,7 @@ def _domains(d: Deployment) -> str:
 
 def _worker(g: WorkerGroup) -> str:
     hosts = f"{counted(g.hosts_per_worker, 'host')} x {counted(g.gpus_per_host_used, 'GPU')}"
-    batch = f"at most {g.max_num_seqs:,} running requests and {g.max_num_batched_tokens:,} tokens a step"
+    batch = f"at most {g.max_num_seqs:,} running requests and {g.max_num_batched_tokens:,} tokens a step of the whole worker"
     kv = f"KV cache for {format_tokens(g.kv_capacity_tokens)} tokens"
     return (
         f"{g.layout.label} on {hosts}; {batch}; weights {format_bytes(g.weight_bytes_per_gpu)} per GPU, {kv}"
@@ -241,7 +245,7 @@ def _alternatives(w: PlannedWorkload, serving: list[tuple[Deployment, Served]]) 
         for a in w.alternatives
     )
     names = columns("Offering", "Shape", "Engine", ">Cost", ">Against plan", "Why it lost")
-    title = f"Alternatives that lost, each serving the whole workload alone without an inventory limit (plan: {format_usd_per_hour(chosen)})"
+    title = f"Alternatives that lost: the whole workload on each alone, GPUs of the replicas only, no inventory limit (plan: {format_usd_per_hour(chosen)})"
     return [Table(names, rows, title=title)] if rows else []
 
 

@@ -25,17 +25,18 @@ class SourceText:
     text: str
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return [0, *(match.end() for match in _LINE_BREAK.finditer(self.text))]
+    def _lines(self) -> tuple[list[int], list[int]]:
+        """Offsets where lines start, and where they end, their breaks left out."""
+        breaks = list(_LINE_BREAK.finditer(self.text))
+        return [0, *(one.end() for one in breaks)], [*(one.start() for one in breaks), len(self.text)]
 
     def span(self, start: int, end: int) -> Span:
         """Return the span from one offset in the text to another, cut at the end of its first line, never empty."""
-        line = bisect_right(self._starts, start)
-        line_start = self._starts[line - 1]
-        line_break = _LINE_BREAK.search(self.text, start)
-        line_end = line_break.start() if line_break else len(self.text)
-        column = start - line_start + 1
-        return Span(self.name, line, column, max(column + 1, min(end, line_end) - line_start + 1))
+        starts, ends = self._lines
+        line = bisect_right(starts, start)
+        column = start - starts[line - 1] + 1
+        end_column = min(end, ends[line - 1]) - starts[line - 1] + 1
+        return Span(self.name, line, column, max(column + 1, end_column))
 
 
 @dataclass(frozen=True, slots=True)

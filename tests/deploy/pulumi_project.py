@@ -58,6 +58,14 @@ def find_pulumi(search_path: str) -> Path | None:
     return None
 
 
+def edit_plan(stack_folder: Path) -> None:
+    """Change one figure of a compiled plan, as a hand would."""
+    path = stack_folder / PLAN_FILE
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    plan["summary"]["gpus_bought"] -= 1
+    path.write_text(json.dumps(plan), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one run of the CLI answered."""

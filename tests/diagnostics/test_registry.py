@@ -33,8 +33,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.name)
 def test_every_rule_says_what_why_and_fix_in_sentences(rule: Rule) -> None:
     for part in (rule.what, rule.why):
-        assert part[0].isupper() or not part[0].isalpha()
         assert part.endswith(".")
+        assert len(part) > 20
     assert len(rule.fix) > 10
     assert rule.fix not in (rule.what, rule.why)
     for heading in ("What: ", "Why: ", "Fix: "):

@@ -51,11 +51,6 @@ CASES: dict[str, tuple[dict[str, Any], Action, str | None]] = {
         Action.RELAYOUT,
         "workers.mixed.max_num_seqs",
     ),
-    "another step budget is a relayout": (
-        with_worker(PLAN, max_num_batched_tokens=4096),
-        Action.RELAYOUT,
-        "workers.mixed.max_num_batched_tokens",
-    ),
     "another precision is a relayout": ({"weights": Precision.BF16}, Action.RELAYOUT, "weights"),
     "another KV cache is a relayout": ({"kv_cache": Precision.FP8}, Action.RELAYOUT, "kv_cache"),
     "another engine version is a relayout": (
@@ -250,6 +245,10 @@ INPUTS: dict[str, tuple[FleetPlan, str]] = {
     "policy": (
         PLAN.model_copy(update={"policy": PLAN.policy.model_copy(update={"survive": ("host", "rack")})}),
         "failures to survive: host to host, rack",
+    ),
+    "another fleet": (
+        PLAN.model_copy(update={"fleet": "other"}),
+        "the plans are of different fleets: 'other', before 'prod'",
     ),
     "estimates": (
         PLAN.model_copy(update={"digests": PLAN.digests.model_copy(update={"performance": "0" * 64})}),

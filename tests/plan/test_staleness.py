@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +100,20 @@ def test_a_folder_in_the_place_of_an_input_is_said_and_not_raised(folder: Path) 
     (folder / "overlay-a.yaml").mkdir()
     reason = staleness(dev_plan(), folder)
     assert reason == "The plan cannot be checked against its input: overlay-a.yaml: Is a directory."
+
+
+def test_a_trace_that_changed_makes_the_plan_stale(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("kind: Fleet\n")
+    (tmp_path / "trace.csv").write_text("a,b\n1,2\n")
+    digests = dev_plan().digests.model_copy(
+        update={
+            "spec": spec_digest(tmp_path),
+            "files": {"trace.csv": hashlib.sha256(b"a,b\n1,2\n").hexdigest()},
+        }
+    )
+    plan = dev_plan(digests=digests)
+    assert staleness(plan, tmp_path) is None
+    (tmp_path / "trace.csv").write_text("a,b\n1,3\n")
+    assert "trace.csv changed" in (staleness(plan, tmp_path) or "")
+    (tmp_path / "trace.csv").unlink()
+    assert "trace.csv" in (staleness(plan, tmp_path) or "")

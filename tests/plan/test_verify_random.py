@@ -42,7 +42,7 @@ HARMLESS: dict[str, str] = {
     "workloads.*.demand.output_tokens.p99": "either",
     "workloads.*.demand.output_tokens.max": "either",
     "offerings.*.available_units": "either",
-    "offerings.*.domains_per_rack": "more",
+    "offerings.*.domains_per_rack": "either",
     "deployments.*.max_model_len": "either",
     "deployments.*.utilisation": "either",
     "deployments.*.mean_batch_per_replica": "either",

@@ -35,7 +35,7 @@ def bodies(graph: ResourceGraph, kind: str) -> list[Mapping[str, Any]]:
 
 def pod_templates(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The pod templates of any controller."""
-    spec = body["spec"]
+    spec = body.get("spec", {})
     match body["kind"]:
         case "Deployment":
             return [spec["template"]]

@@ -229,6 +229,30 @@ def test_two_compute_domains_do_not_share_a_tray() -> None:
         build_graph(plan.model_copy(update={"domains": tuple(domains)}))
 
 
+@pytest.mark.parametrize(
+    "labels", [{"team": "a b"}, {"team": "x" * 64}, {"te am": "a"}, {"-": "a"}, {"a/b/c": "d"}, {"": "x"}]
+)
+def test_a_label_that_kubernetes_refuses_is_refused_before(labels: dict[str, str]) -> None:
+    with pytest.raises(UnrenderablePlan, match="no label"):
+        build_graph(dev_plan(labels=labels))
+
+
+def test_a_namespace_with_a_dot_is_refused() -> None:
+    plan = dev_plan()
+    with pytest.raises(UnrenderablePlan, match="no namespace"):
+        build_graph(
+            plan.model_copy(update={"delivery": plan.delivery.model_copy(update={"namespace": "a.b"})})
+        )
+
+
+def test_a_toleration_with_an_unknown_part_is_refused() -> None:
+    plan = dev_plan()
+    (offering,) = plan.offerings
+    bad = offering.model_copy(update={"tolerations": ({"key": "gpu", "opertor": "Exists"},)})
+    with pytest.raises(UnrenderablePlan, match="opertor"):
+        build_graph(plan.model_copy(update={"offerings": (bad,)}))
+
+
 def test_what_no_object_can_say_is_listed() -> None:
     said = {(item.subject, item.missing.split(":")[0].split(" ")[0]) for item in omissions(prod_plan())}
     assert {subject for subject, _ in said} >= {

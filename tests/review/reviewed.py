@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fleet.plan.changes import PlanDiff
 from fleet.plan.diff import diff_plans
 from fleet.plan.document import FleetPlan, WarningLine
@@ -12,25 +10,15 @@ from tests.plans import dev_plan, prod_plan
 
 def changed_prod() -> tuple[PlanDiff, FleetPlan]:
     """prod with a fifth more chat, no batch any more, chat's H100 part at another batch limit and documents moved to H200."""
-    new = prod_plan(chat_replicas=6, demand=1.2, without=("batch",))
-    deployments = tuple(_changed(d) for d in new.deployments)
     warning = WarningLine(
         rule="price-past-its-use-by-date",
         severity="warning",
         subject="gb200-east",
-        message="price of 'gb200-east' is 250 days old",
+        message="price of 'gb200-east' is 62 days old, its use-by age is 60 days",
         help="state a newer price",
     )
-    new = new.model_copy(update={"deployments": deployments, "warnings": (warning,)})
+    new = prod_plan(6, ("batch",), demand=1.2, chat_seqs=96, documents_on_h200=True, warnings=(warning,))
     return diff_plans(prod_plan(), new), new
-
-
-def _changed(d: Any) -> Any:
-    if d.id == "chat-h100-east":
-        return d.model_copy(update={"workers": (d.workers[0].model_copy(update={"max_num_seqs": 96}),)})
-    if d.id == "documents-gb200-east":
-        return d.model_copy(update={"id": "documents-h200-east", "offering": "h200-east"})
-    return d
 
 
 def first(plan: FleetPlan) -> tuple[PlanDiff, FleetPlan]:

@@ -53,7 +53,7 @@ def test_verdict_money_and_risk_come_first_then_changes_workloads_map_and_proof(
     text = render_text(*first(prod_plan()))
     assert text.startswith("prod: CHANGES WITH RISK (")
     found = titles(text)
-    assert found[0] == "Money"
+    assert found[0] == "At a glance"
     assert found[1].startswith("Risks (")
     assert found[2] == "What changes and why"
     assert [t.split(":")[0] for t in found[3:7]] == [

@@ -1,15 +1,25 @@
-"""Step time and time to first token fitted together, and predicted for a closed loop."""
+"""Step time and time to first token fitted one after the other, and predicted for a closed loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from calibration.apart import Apart, fit_apart, predict_apart
 from calibration.dataset import Array, Dataset
 from calibration.pooled import Effects, Shrinkage, fit
 
 from fleet.perf.levels import LEVELS
-from fleet.perf.terms import BESIDE_TERMS, DECODE_TERMS, STEP_TERMS, Table, beside_terms, decode_terms, latency_terms, prefill_terms
+from fleet.perf.terms import (
+    BESIDE_TERMS,
+    DECODE_TERMS,
+    STEP_TERMS,
+    Table,
+    beside_terms,
+    decode_terms,
+    latency_terms,
+    prefill_terms,
+)
 from fleet.perf.workers import batch_of
 
 FIRST_TOKEN_TERMS = (
@@ -20,7 +30,7 @@ FIRST_TOKEN_TERMS = (
 LEVEL_PENALTY = {
     "generation": 3, "engine": 3, "architecture": 3, "precision": 3, "accelerator": 12, "generation_engine": 6,
     "engine_architecture": 6, "generation_engine_architecture": 10, "model": 10, "model_generation": 10, "cell": 3,
-    "era": 6, "version": 6,
+    "era": 6, "version": 6, "role": 4, "engine_role": 4, "cell_role": 6,
 }  # fmt: skip
 
 STEP_START = {
@@ -36,19 +46,22 @@ FIRST_TOKEN_START = {
 
 
 def shrinkage(start: dict[str, float], strength: float, delta: float, fixed: frozenset[str]) -> Shrinkage:
-    return Shrinkage(start, {name: LEVEL_PENALTY[name] * strength for name in LEVELS}, delta=delta, fixed=fixed)
+    return Shrinkage(
+        start, {name: LEVEL_PENALTY[name] * strength for name in LEVELS}, delta=delta, fixed=fixed
+    )
 
 
-STEP_SHRINKAGE = shrinkage(STEP_START, 0.1, 0.15, frozenset({"draft"}))
+STEP_SHRINKAGE = shrinkage(STEP_START, 0.1, 0.15, frozenset())
 FIRST_TOKEN_SHRINKAGE = shrinkage(FIRST_TOKEN_START, 0.2, 0.4, frozenset({"over"}))
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Both regressions."""
+    """Step time of all workers, TTFT of mixed ones and, where there are rows, of workers apart."""
 
     step: Effects
     first_token: Effects
+    apart: Apart | None
 
 
 @dataclass(frozen=True)
@@ -66,16 +79,16 @@ def table_of_rows(data: Dataset) -> Table:
     return batch.table
 
 
-def step_columns(table: Table) -> Array:
-    """Return STEP_TERMS of a closed loop, shape (N, K): between two tokens (B - 1) / OSL prefills run beside."""
+def step_columns(data: Dataset, table: Table) -> Array:
+    """Return STEP_TERMS of a closed loop, shape (N, K): in a mixed worker (B - 1) / OSL prefills for each token."""
     decode, beside = decode_terms(table), beside_terms(table)
-    beside_each = np.maximum(table.batch - 1.0, 0.0) / table.osl
+    beside_each = np.where(data.is_mixed, np.maximum(table.batch - 1.0, 0.0) / table.osl, 0.0)
     columns = [decode[name] for name in DECODE_TERMS] + [beside_each * beside[name] for name in BESIDE_TERMS]
     return np.stack(columns, axis=1)
 
 
 def first_token_columns(data: Dataset, table: Table, tpot_ms: Array) -> Array:
-    """Return FIRST_TOKEN_TERMS of a closed loop, shape (N, K)."""
+    """Return FIRST_TOKEN_TERMS of a closed loop of mixed workers, shape (N, K)."""
     alone, occupied = latency_terms(table), prefill_terms(table)
     others = np.maximum(table.batch - 1.0, 0.0)
     columns = {name: alone[name] for name in ("compute", "attention", "allreduce")}
@@ -83,28 +96,41 @@ def first_token_columns(data: Dataset, table: Table, tpot_ms: Array) -> Array:
     columns |= {
         "constant": np.ones(len(data)),
         "steps": tpot_ms,
-        "over": data.over * table.osl * tpot_ms,
         "running": data.concurrency,
+        "over": data.over * table.osl * tpot_ms,
     }
     return np.stack([columns[name] for name in FIRST_TOKEN_TERMS], axis=1)
 
 
-def fit_both(data: Dataset) -> Fitted:
-    """Fit step time, then time to first token with the fitted step time."""
-    table = table_of_rows(data)
-    x = step_columns(table)
+def fit_all(data: Dataset, *, with_apart: bool = True) -> Fitted:
+    """Fit step time, then time to first token with the fitted step time; of workers apart only where asked."""
+    x = step_columns(data, table_of_rows(data))
     step = fit(STEP_TERMS, x, data.tpot_ms, data.levels, STEP_SHRINKAGE)
-    tpot = (step.coefficients(data.levels, len(data)) * x).sum(axis=1)
-    z = first_token_columns(data, table, tpot)
-    return Fitted(step, fit(FIRST_TOKEN_TERMS, z, data.ttft_ms, data.levels, FIRST_TOKEN_SHRINKAGE))
+    mixed, apart = (data.take(np.flatnonzero(chosen)) for chosen in (data.is_mixed, ~data.is_mixed))
+    z = first_token_columns(mixed, table_of_rows(mixed), _tpot(step, mixed))
+    first_token = fit(FIRST_TOKEN_TERMS, z, mixed.ttft_ms, mixed.levels, FIRST_TOKEN_SHRINKAGE)
+    return Fitted(step, first_token, fit_apart(apart) if with_apart and len(apart) else None)
+
+
+def _tpot(step: Effects, data: Dataset) -> Array:
+    x = step_columns(data, table_of_rows(data))
+    return np.asarray((step.coefficients(data.levels, len(data)) * x).sum(axis=1))
 
 
 def predict(fitted: Fitted, data: Dataset) -> Predicted:
     """Predict rows that need not have been fitted."""
-    table = table_of_rows(data)
-    tpot = (fitted.step.coefficients(data.levels, len(data)) * step_columns(table)).sum(axis=1)
-    z = first_token_columns(data, table, tpot)
-    ttft = (fitted.first_token.coefficients(data.levels, len(data)) * z).sum(axis=1)
+    tpot = _tpot(fitted.step, data)
+    ttft = np.empty(len(data))
+    for chosen in (np.flatnonzero(data.is_mixed), np.flatnonzero(~data.is_mixed)):
+        part = data.take(chosen)
+        if not chosen.size:
+            continue
+        if data.is_mixed[chosen[0]]:
+            z = first_token_columns(part, table_of_rows(part), tpot[chosen])
+            ttft[chosen] = (fitted.first_token.coefficients(part.levels, len(part)) * z).sum(axis=1)
+        else:
+            assert fitted.apart is not None
+            ttft[chosen] = predict_apart(fitted.apart, part, tpot[chosen])
     return Predicted(tpot, ttft, throughput(data, ttft, tpot))
 
 

@@ -28,7 +28,7 @@ class Shrinkage:
     level: dict[str, float]
     base: float = 0.02
     delta: float = 0.15
-    fixed: frozenset[str] = frozenset()   # terms that keep their start
+    fixed: frozenset[str] = frozenset()  # terms that keep their start
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,13 @@ class Effects:
 
 
 def fit(
-    terms: tuple[str, ...], x: Array, y: Array, levels: dict[str, list[str]], shrinkage: Shrinkage, *, steps: int = 400
+    terms: tuple[str, ...],
+    x: Array,
+    y: Array,
+    levels: dict[str, list[str]],
+    shrinkage: Shrinkage,
+    *,
+    steps: int = 400,
 ) -> Effects:
     """Fit the regression.
 
@@ -68,7 +74,8 @@ def fit(
     place = {pair: i for i, pair in enumerate(pairs)}
     columns = np.array([[place[name, value] for value in levels[name]] for name in levels]).T
     member = sparse.csr_matrix(
-        (np.ones(columns.size), (np.repeat(np.arange(rows), len(levels)), columns.ravel())), shape=(rows, len(pairs))
+        (np.ones(columns.size), (np.repeat(np.arange(rows), len(levels)), columns.ravel())),
+        shape=(rows, len(pairs)),
     )
     member_t = member.T.tocsr()
     penalty = np.array([shrinkage.level[name] for name, _ in pairs])[:, None]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from calibration.dataset import Array, Dataset
-from calibration.model import Predicted, fit_both, predict, throughput
+from calibration.model import Predicted, fit_all, predict, throughput
 from numpy.typing import NDArray
 
 NOT_SCORED = -1
-LENGTH_FOLDS, GROUP_FOLDS = 4, 8
+LENGTH_FOLDS = 4
 
 
 def folds_by_lengths(data: Dataset, seed: int = 0) -> NDArray[np.intp]:
@@ -28,11 +28,18 @@ def folds_by_lengths(data: Dataset, seed: int = 0) -> NDArray[np.intp]:
     return fold
 
 
-def folds_by_group(data: Dataset, seed: int = 0) -> NDArray[np.intp]:
-    """Deal whole groups (model x accelerator x engine) into eight folds."""
+def folds_by_group(data: Dataset) -> NDArray[np.intp]:
+    """Make every group (model x accelerator x engine, mixed and apart) its own fold."""
     groups = sorted(set(data.group))
-    dealt = dict(zip(groups, np.random.default_rng(seed).permutation(len(groups)) % GROUP_FOLDS, strict=True))
-    return np.array([dealt[g] for g in data.group], dtype=np.intp)
+    return np.array([groups.index(g) for g in data.group], dtype=np.intp)
+
+
+def folds_by_machine(data: Dataset) -> NDArray[np.intp]:
+    """Make the disaggregated rows of every accelerator x engine x precision a fold; mixed rows are always fitted."""
+    machine = [f"{p.accelerator.id}|{p.engine.id}|{p.weights}" for p in data.points]
+    names = sorted({m for m, mixed in zip(machine, data.is_mixed, strict=True) if not mixed})
+    folds = [NOT_SCORED if mixed else names.index(m) for m, mixed in zip(machine, data.is_mixed, strict=True)]
+    return np.array(folds, dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ def cross_validate(data: Dataset, fold: NDArray[np.intp]) -> Errors:
     rows, parts = [], []
     for k in sorted(set(fold.tolist()) - {NOT_SCORED}):
         held_out = np.flatnonzero(fold == k)
-        fitted = fit_both(data.take(np.flatnonzero(fold != k)))
+        needs_apart = not data.is_mixed[held_out].all()
+        fitted = fit_all(data.take(np.flatnonzero(fold != k)), with_apart=needs_apart)
         rows.append(held_out)
         parts.append(errors_of(data.take(held_out), predict(fitted, data.take(held_out))))
     joined = np.concatenate(parts, axis=1)

@@ -33,7 +33,9 @@ def read_checkpoint(uri: str) -> Checkpoint:
     scheme, _, rest = uri.partition("://")
     rest = rest.strip("/")
     head, _, tail = rest.partition("/")
-    is_plain = rest.isprintable() and " " not in rest and ".." not in rest.split("/")
+    is_plain = (
+        rest.isprintable() and " " not in rest and ".." not in rest.split("/") and not rest.startswith("-")
+    )
     if scheme == "hf" and is_plain and head and tail and "/" not in tail:
         return Checkpoint(model=rest, needs_hf_token=True)
     if scheme in ("s3", "gs") and is_plain and head and tail:

@@ -70,7 +70,7 @@ def serve_launch(
     }
     argv = tuple(shlex.split(render_template("vllm/serve.args.j2", values)))
     _check_flags(argv[1:], _vllm_flags(deployment.engine.version))
-    if any("$((" in word for word in argv):
+    if group.hosts_per_worker > 1 and group.layout.dp > 1:
         # Arithmetic on the pod's index needs a shell; `exec` keeps the engine the process that gets SIGTERM.
         script = " ".join(["exec", "vllm", "serve", *(_shell_word(word) for word in argv)])
         return Launch(argv, ("/bin/sh", "-c"), (script,))
@@ -136,6 +136,10 @@ def _engine_values(
 ) -> dict[str, Any]:
     layout = group.layout
     _check_layout(deployment, group)
+    if served_name.startswith("-") or not served_name.strip():
+        raise UnrenderablePlan(
+            f"deployment {deployment.id}: clients cannot send the model name {served_name!r}."
+        )
     num_seqs = max(1, group.max_num_seqs // layout.dp)
     num_tokens = group.max_num_batched_tokens // layout.dp
     if num_tokens < num_seqs:

@@ -19,30 +19,36 @@ class _Filtered(str):
     __slots__ = ()
 
 
+def _checked(value: object, kinds: type | tuple[type, ...], what: str) -> Any:
+    """The value, if it is of its filter's type; a value that was not given says so by itself."""
+    if isinstance(value, jinja2.Undefined):
+        str(value)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{value!r} is no {what}")
+    return value
+
+
 def _integer(value: object) -> _Filtered:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no integer")
-    return _Filtered(value)
+    return _Filtered(_checked(value, int, "integer"))
 
 
 def _number(value: object) -> _Filtered:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    return _Filtered(repr(value))
+    return _Filtered(repr(_checked(value, (int, float), "number")))
 
 
 def _word(value: object) -> _Filtered:
-    """One word of a command line: quoted for the shell, and safe from Kubernetes' own $(VARIABLE) expansion."""
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{value!r} is no word")
-    return _Filtered(shlex.quote(value.replace("$(", "$$(")))
+    """One word of a command line: quoted for the shell, and safe from Kubernetes, which expands $(NAME) and reads $$ as $."""
+    text = _checked(value, str, "word") or _checked(None, str, "word")
+    return _Filtered(shlex.quote(text.replace("$", "$$")))
 
 
 def _json_word(value: object) -> _Filtered:
     """A mapping as one word: compact JSON with sorted keys."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{value!r} is no mapping")
-    return _word(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False))
+    return _word(
+        json.dumps(
+            _checked(value, Mapping, "mapping"), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+    )
 
 
 def _finalize(value: object) -> object:

@@ -10,7 +10,8 @@ decode workers:
 The driver creates the ResourceClaimTemplate that the object names; rendering it too would be a conflict. `numNodes` is
 0: it gates nothing any more, and another number would have to change with the replicas.
 
-A node belongs to one ComputeDomain at a time, so two rack groups that need one may not share a tray.
+A node belongs to one ComputeDomain at a time and has one channel of it: two rack groups that need one may not share a
+tray, and of several pods on a tray only one could claim it (see `DeploymentView.has_kv_over_nvlink`).
 """
 
 from __future__ import annotations
@@ -62,11 +63,19 @@ def check_trays(plan: FleetPlan, deployments: Sequence[DeploymentView]) -> None:
     Raises:
         UnrenderablePlan: the rack map puts two rack groups that need one onto the same host.
     """
-    needing = {view.deployment.id for view in deployments if view.needs_compute_domain}
+    claiming = {
+        (view.deployment.id, group.role)
+        for view in deployments
+        for group in view.deployment.workers
+        if view.claims_channel(group)
+    }
     for domain in plan.domains:
         for host in domain.hosts:
-            sharing = sorted({slot.deployment for slot in host.slots} & needing)
+            sharing = sorted(
+                {slot.deployment for slot in host.slots if (slot.deployment, slot.role) in claiming}
+            )
             if len(sharing) > 1:
                 raise UnrenderablePlan(
-                    f"host {host.index} of {domain.id} holds workers of {' and '.join(sharing)}, which each need an NVLink domain of their own; a host can be in one."
+                    f"host {host.index} of {domain.id} holds workers of {' and '.join(sharing)}, which each need a "
+                    "ComputeDomain of their own; a host can be in one."
                 )

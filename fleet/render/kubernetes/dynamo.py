@@ -200,7 +200,7 @@ def _worker_pod(
         "image": view.deployment.engine.image,
         "command": list(launch.command),
         "args": list(launch.args),
-        "env": environment(view, {"DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(view.drain_s)}),
+        "env": environment(view, workers, {"DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(view.drain_s)}),
         "resources": resources(view, workers),
         "securityContext": security(view),
         "startupProbe": {
@@ -219,7 +219,7 @@ def _worker_pod(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": view.grace_s,
         "volumes": volumes(view)[0],
-        **resource_claims(view, claim_template_name(view, group)),
+        **resource_claims(view, workers, claim_template_name(view, group)),
         **scheduling(view, group),
         **spread_constraints,
     }

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.plan.document import FleetPlan, PlannedOffering
+from fleet.render.errors import UnrenderablePlan
 from fleet.render.identity import DEPLOYMENT_LABEL, NVLINK_DOMAIN_LABEL
 from fleet.render.racks import RackGroup
 from fleet.render.view import DeploymentView
 
 GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+TOLERATION_PARTS = ("effect", "key", "operator", "value")
 ENGINE_PODS = {"app.kubernetes.io/component": "engine"}
 ARM64_TOLERATION = {
     "key": "kubernetes.io/arch",
@@ -50,7 +52,15 @@ def node_selector(plan: FleetPlan, offering: PlannedOffering) -> dict[str, str]:
 
 
 def tolerations(offering: PlannedOffering) -> list[dict[str, str]]:
-    """The offering's tolerations, the GPU taint's, and on Grace hosts the architecture taint's; each once."""
+    """The offering's tolerations, the GPU taint's, and on Grace hosts the architecture taint's; each once.
+
+    Raises:
+        UnrenderablePlan: a toleration has a part that is none.
+    """
+    for name in (name for item in offering.tolerations for name in item if name not in TOLERATION_PARTS):
+        raise UnrenderablePlan(
+            f"offering {offering.name}: a toleration has {', '.join(TOLERATION_PARTS)}, not {name!r}."
+        )
     wanted = (
         [dict(item) for item in offering.tolerations]
         + [GPU_TOLERATION]

@@ -31,14 +31,16 @@ UCX_OVER_NVLINK = {
 }
 
 
-def environment(view: DeploymentView, extra: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def environment(
+    view: DeploymentView, group: WorkerGroup, extra: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Environment of an engine's container, sorted by name.
 
     PYTHONHASHSEED is fixed because vLLM's prefix-cache hashes must agree between replicas and with the router.
     """
     plain = {"HF_HOME": MODEL_CACHE, "PYTHONHASHSEED": "0", **(extra or {})}
-    if view.needs_compute_domain:
-        plain |= NCCL_OVER_NVLINK | (UCX_OVER_NVLINK if view.deployment.kv_link == "nvlink" else {})
+    if view.claims_channel(group):
+        plain |= NCCL_OVER_NVLINK | (UCX_OVER_NVLINK if view.has_kv_over_nvlink else {})
     rows: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
     if view.checkpoint.needs_hf_token:
         secret = {"name": view.plan.delivery.hf_token_secret, "key": "HF_TOKEN"}
@@ -83,16 +85,16 @@ def resources(view: DeploymentView, group: WorkerGroup) -> dict[str, Any]:
             GPU_RESOURCE: str(gpus),
         },
     }
-    if view.needs_compute_domain:
+    if view.claims_channel(group):
         wanted["claims"] = [{"name": CLAIM_NAME}]
     return wanted
 
 
-def resource_claims(view: DeploymentView, template: str) -> dict[str, Any]:
+def resource_claims(view: DeploymentView, group: WorkerGroup, template: str) -> dict[str, Any]:
     """The pod's claim on its ComputeDomain; empty where it needs none."""
     return (
         {"resourceClaims": [{"name": CLAIM_NAME, "resourceClaimTemplateName": template}]}
-        if view.needs_compute_domain
+        if view.claims_channel(group)
         else {}
     )
 
@@ -100,7 +102,7 @@ def resource_claims(view: DeploymentView, template: str) -> dict[str, Any]:
 def security(view: DeploymentView) -> dict[str, Any]:
     """The engines' images run as root. RDMA registers memory, which needs IPC_LOCK."""
     context: dict[str, Any] = {"allowPrivilegeEscalation": False}
-    if view.deployment.kv_link == "network":
+    if view.deployment.kv_link != "none" and not view.has_kv_over_nvlink:
         context["capabilities"] = {"add": ["IPC_LOCK"]}
     return context
 
@@ -128,7 +130,7 @@ def serve_container(
         "image": view.deployment.engine.image,
         "command": list(launch.command),
         "args": list(launch.args),
-        "env": environment(view),
+        "env": environment(view, group),
         "resources": resources(view, group),
         "securityContext": security(view),
         "volumeMounts": [*volumes(view)[1], {"name": "shared-memory", "mountPath": "/dev/shm"}],  # noqa: S108
@@ -157,6 +159,6 @@ def serve_pod(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": view.grace_s,
         "volumes": [*volumes(view)[0], shared],
-        **resource_claims(view, claim_template),
+        **resource_claims(view, group, claim_template),
         **where,
     }

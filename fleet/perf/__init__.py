@@ -1,0 +1,1 @@
+"""Performance: what one worker and one replica can do, and how sure that is."""
