@@ -78,7 +78,7 @@ class Diagnostic:
         )
 
 
-class Rejected(Exception):  # noqa: N818  the input is rejected; nothing is in error
+class Rejected(Exception):
     """The input is wrong, or cannot be met. `sources` maps the files named by the spans to their text."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:

@@ -72,15 +72,14 @@ class _Floor:
     order: Order
     snug: bool
     free: list[list[int]] = field(init=False)  # GPUs left, by domain and host
-    lost: dict[tuple[int, Level, int], int] = field(
-        init=False
-    )  # (component, level, failure set) -> allowance used
+    lost: dict[tuple[int, Level, int], dict[str, int]] = field(
+        default_factory=dict
+    )  # by component, level, failure set
 
     def __post_init__(self) -> None:
         domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
         hosts = self.offering.domain_gpus // self.offering.host_gpus
         self.free = [[self.offering.host_gpus] * hosts for _ in range(domains)]
-        self.lost = defaultdict(int)
         self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
 
     def place_all(self) -> list[Assignment] | Unplaced:
@@ -96,16 +95,16 @@ class _Floor:
             placed += [Assignment(option.id, number, part) for number, part in enumerate(sorted(parts))]
         return placed
 
-    def _rules(self, option: Option) -> Iterable[tuple[Level, int, int]]:
-        """Yield (level, weight of one replica, amount that may be lost) for each failure the option must bear."""
+    def _rules(self, option: Option) -> Iterable[tuple[Level, Allowance]]:
+        """Yield the allowance of each failure that the option's workloads must bear."""
         component = self.component_of[option.id]
         for level in (Level.HOST, Level.RACK):
             allowance = self.order.allowances.get((component, level))
             if allowance is not None and allowance.weight.get(option.id, 0):
-                yield level, allowance.weight[option.id], allowance.amount
+                yield level, allowance
 
     def _tightness(self, option: Option) -> float:
-        return max((weight / max(amount, 1) for _, weight, amount in self._rules(option)), default=0.0)
+        return max((a.weight[option.id] / max(a.amount, 1) for _, a in self._rules(option)), default=0.0)
 
     def _host_set(self, domain: int, host: int) -> int:
         return domain * len(self.free[domain]) + host
@@ -113,57 +112,73 @@ class _Floor:
     def _rack_of(self, domain: int) -> int:
         return domain // self.offering.domains_per_rack
 
-    def _loss(self, option: Option, level: Level, failure_set: int) -> int:
-        return self.lost.get((self.component_of[option.id], level, failure_set), 0)
+    def _use_after(
+        self, option: Option, level: Level, allowance: Allowance, failure_set: int
+    ) -> float | None:
+        """Part of the allowance that the failure would use with one replica more in it; None when it cannot be borne."""
+        lost = self.lost.get((self.component_of[option.id], level, failure_set), {})
+        after = tuple(sorted({**lost, option.id: lost.get(option.id, 0) + 1}.items()))
+        if not allowance.bears(after):
+            return None
+        return sum(allowance.weight[i] * n for i, n in after) / allowance.amount
 
-    def _fit(
-        self, option: Option, domain: int, ignore_spread: bool = False
-    ) -> tuple[tuple[float, ...], Parts] | None:
+    def _fit(self, option: Option, domain: int) -> tuple[tuple[float, ...], Parts] | None:
         """Return (what the placing costs, parts) for the best hosts of a domain, or None when nothing there will do."""
-        size, free = self.offering.host_gpus, self.free[domain]
-        rules = (
-            {}
-            if ignore_spread
-            else {level: (weight, amount) for level, weight, amount in self._rules(option)}
-        )
-        rack_loss = host_loss = 0.0
+        rules = dict(self._rules(option))
+        rack_use = 0.0
         if Level.RACK in rules:
-            weight, amount = rules[Level.RACK]
-            after = self._loss(option, Level.RACK, self._rack_of(domain)) + weight
-            if after > amount:
+            used = self._use_after(option, Level.RACK, rules[Level.RACK], self._rack_of(domain))
+            if used is None:
                 return None
-            rack_loss = after / amount
-        weight, amount = rules.get(Level.HOST, (0, 0))
-        if option.gpus > size:
-            count = option.gpus // size
-            hosts = [h for h, gpus in enumerate(free) if gpus == size][:count]
-            if len(hosts) < count or weight > amount:
-                return None
-            left = sum(1 for gpus in free if gpus == size) - count
-            parts = tuple((domain, h, size) for h in hosts)
-        else:
-            choices = [
-                (self._loss(option, Level.HOST, self._host_set(domain, h)) if weight else 0, gpus, h)
-                for h, gpus in enumerate(free)
-                if gpus >= option.gpus
-            ]
-            if not choices or min(choices)[0] + weight > amount:
-                return None
-            best = min(choices, key=lambda c: (c[1], c[0], c[2]) if not weight else c)
-            host_loss = (best[0] + weight) / amount if weight else 0.0
-            left = best[1] - option.gpus
-            parts = ((domain, best[2], option.gpus),)
-        spread = (rack_loss, host_loss)
+            rack_use = used
+        choose = self._whole_hosts if option.gpus > self.offering.host_gpus else self._one_host
+        chosen = choose(option, domain, rules.get(Level.HOST))
+        if chosen is None:
+            return None
+        host_use, left, parts = chosen
+        spread = (rack_use, host_use)
         return ((float(left), *spread, domain) if self.snug else (*spread, float(left), domain)), parts
+
+    def _whole_hosts(
+        self, option: Option, domain: int, allowance: Allowance | None
+    ) -> tuple[float, int, Parts] | None:
+        """Return (use of the allowance, hosts still empty, parts) on the first empty hosts of the domain."""
+        size = self.offering.host_gpus
+        empty = [h for h, gpus in enumerate(self.free[domain]) if gpus == size]
+        count = option.gpus // size
+        if len(empty) < count:
+            return None
+        if allowance is not None and not allowance.bears(((option.id, 1),)):
+            return None
+        return 0.0, len(empty) - count, tuple((domain, h, size) for h in empty[:count])
+
+    def _one_host(
+        self, option: Option, domain: int, allowance: Allowance | None
+    ) -> tuple[float, int, Parts] | None:
+        """Return (use of the allowance, GPUs still free there, parts) on the host that loses least, then fits best."""
+        best: tuple[float, int, int] | None = None
+        for host, gpus in enumerate(self.free[domain]):
+            if gpus < option.gpus:
+                continue
+            use: float | None = 0.0
+            if allowance is not None:
+                use = self._use_after(option, Level.HOST, allowance, self._host_set(domain, host))
+            if use is not None and (best is None or (use, gpus, host) < best):
+                best = (use, gpus, host)
+        if best is None:
+            return None
+        use, gpus, host = best
+        return use, gpus - option.gpus, ((domain, host, option.gpus),)
 
     def _take(self, option: Option, parts: Parts) -> None:
         component = self.component_of[option.id]
         for domain, host, gpus in parts:
             self.free[domain][host] -= gpus
-        for level, weight, _ in self._rules(option):
+        for level, _ in self._rules(option):
             touched = {self._host_set(d, h) if level is Level.HOST else self._rack_of(d) for d, h, _ in parts}
             for failure_set in touched:
-                self.lost[component, level, failure_set] += weight
+                lost = self.lost.setdefault((component, level, failure_set), {})
+                lost[option.id] = lost.get(option.id, 0) + 1
 
     def _place_inside(self, option: Option) -> list[Parts] | Unplaced:
         """Place replicas one by one in the domain where they cost least; costs only rise, so a stale one is asked again."""
@@ -196,7 +211,13 @@ class _Floor:
         return {rack: self.order.in_rack.get((option.id, rack), 0) for rack in racks}
 
     def _unplaced(self, option: Option, left_over: int) -> Unplaced:
-        room = any(self._fit(option, d, ignore_spread=True) for d in range(len(self.free)))
+        size = self.offering.host_gpus
+        room = any(
+            sum(gpus == size for gpus in free) >= option.gpus // size
+            if option.gpus > size
+            else max(free) >= option.gpus
+            for free in self.free
+        )
         return Unplaced(option, Want.SPREAD if room else Want.SPACE, left_over)
 
     def _place_spanning(self, option: Option) -> list[Parts] | Unplaced:
@@ -209,10 +230,11 @@ class _Floor:
             for domain, free in enumerate(self.free):
                 if sum(free) == self.offering.domain_gpus:
                     racks[self._rack_of(domain)].append(domain)
-            bearable = [r for r in racks if self._bears(option, r)]
-            for rack in sorted(
-                bearable, key=lambda r: (self._loss(option, Level.RACK, r), -len(racks[r]), r)
-            ):
+            use = {rack: self._spanning_use(option, rack) for rack in racks}
+            bearable = sorted(
+                (used, -len(racks[rack]), rack) for rack, used in use.items() if used is not None
+            )
+            for _, _, rack in bearable:
                 chosen += racks[rack][: option.domains - len(chosen)]
             if len(chosen) < option.domains:
                 return Unplaced(
@@ -225,9 +247,12 @@ class _Floor:
             placed.append(parts)
         return placed
 
-    def _bears(self, option: Option, rack: int) -> bool:
-        losses = {Level.RACK: self._loss(option, Level.RACK, rack), Level.HOST: 0}
-        return all(losses[level] + weight <= amount for level, weight, amount in self._rules(option))
+    def _spanning_use(self, option: Option, rack: int) -> float | None:
+        """Part of the rack's allowance used with one replica over whole domains more; None when it cannot be borne."""
+        rules = dict(self._rules(option))
+        if Level.HOST in rules and not rules[Level.HOST].bears(((option.id, 1),)):
+            return None
+        return self._use_after(option, Level.RACK, rules[Level.RACK], rack) if Level.RACK in rules else 0.0
 
 
 def allowance_rules(components: tuple[Component, ...]) -> list[tuple[int, Level, frozenset[str]]]:

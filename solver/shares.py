@@ -11,7 +11,7 @@ routed by a linear program:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ortools.math_opt.python import mathopt
 
@@ -21,17 +21,41 @@ from solver.structure import Component
 
 MILLION = 1_000_000
 _WEIGHT_SCALE = 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """Losses that are surely bearable: Σ_i weight_i × replicas lost of i ≤ amount. Exact for a dedicated workload."""
-
-    weight: Mapping[str, int]
-    amount: int
+_TOLERANCE = 1e-7  # of the linear programs; what it lets through by mistake, `verify` stops
 
 
 Pieces = Mapping[tuple[str, str], int]  # (option, workload) -> pieces of its traffic
+Losses = tuple[tuple[str, int], ...]  # replicas lost of each option, sorted
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Losses that workloads bear: surely those with Σ_i weight_i × replicas lost of i ≤ amount.
+
+    For a dedicated workload that is the whole truth. For shared options it is a sufficient test that compares losses;
+    `bears` asks a linear program about those that it turns down.
+    """
+
+    weight: Mapping[str, int]
+    amount: int
+    demands: tuple[Demand, ...] = ()
+    options: tuple[Option, ...] = ()  # with replicas; none for a dedicated workload
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    pieces: Pieces = field(default_factory=dict)
+    _known: dict[Losses, bool] = field(default_factory=dict)
+
+    def bears(self, losses: Losses) -> bool:
+        """Whether the traffic can be routed around these losses."""
+        if sum(self.weight[i] * n for i, n in losses) <= self.amount:
+            return True
+        if not self.options:
+            return False
+        if losses not in self._known:
+            left = {**self.replicas}
+            for i, n in losses:
+                left[i] -= n
+            self._known[losses] = _is_served(self.demands, self.options, left, self.pieces)
+        return self._known[losses]
 
 
 def allowance(
@@ -42,7 +66,7 @@ def allowance(
     With shared options the bearable losses are a convex set: when a_i replicas of i alone may go, then so may every
     loss with Σ_i lost_i / a_i ≤ 1.
     """
-    used = [i for i in component.options if replicas.get(i.id, 0)]
+    used = tuple(i for i in component.options if replicas.get(i.id, 0))
     if component.is_dedicated:
         demand = component.demands[0]
         weight = {i.id: dict(i.capacity)[demand.id] for i in used}
@@ -54,18 +78,28 @@ def allowance(
             weights[i.id] = 0
             continue
         alone = _bearable(demands, used, replicas, pieces, i)
-        weights[i.id] = _WEIGHT_SCALE + 1 if alone is None else -int(-_WEIGHT_SCALE // max(alone, 1e-6))
-    return Allowance(weights, _WEIGHT_SCALE)
+        weights[i.id] = _WEIGHT_SCALE + 1 if alone is None else int(_WEIGHT_SCALE / (alone + _TOLERANCE))
+    return Allowance(weights, _WEIGHT_SCALE, demands, used, replicas, pieces)
+
+
+def _is_served(
+    demands: tuple[Demand, ...], options: tuple[Option, ...], replicas: Mapping[str, int], pieces: Pieces
+) -> bool:
+    model = mathopt.Model()
+    busy = _add_cover(model, demands, options, pieces)
+    for i in options:
+        model.add_linear_constraint(busy.get(i.id, mathopt.fast_sum([])) <= float(replicas[i.id]))
+    return run_lp(model) is not None
 
 
 def _bearable(
     demands: tuple[Demand, ...],
-    options: list[Option],
+    options: tuple[Option, ...],
     replicas: Mapping[str, int],
     pieces: Pieces,
     lost: Option,
 ) -> float | None:
-    """Return how many replicas of one option, a fraction included, may go with everything else there; None: nothing holds."""
+    """Return how many replicas of one option may go, a fraction included; None when the workloads are short as it is."""
     model = mathopt.Model()
     gone = model.add_variable(lb=0.0, ub=float(replicas[lost.id]), name="gone")
     busy = _add_cover(model, demands, options, pieces)
@@ -74,11 +108,11 @@ def _bearable(
         model.add_linear_constraint(busy.get(i.id, mathopt.fast_sum([])) <= left)
     model.maximize(gone)
     values = run_lp(model)
-    return None if values is None else max(0.0, values[gone] - 1e-7)
+    return None if values is None else max(0.0, values[gone])
 
 
 def _add_cover(
-    model: mathopt.Model, demands: tuple[Demand, ...], options: list[Option], pieces: Pieces
+    model: mathopt.Model, demands: tuple[Demand, ...], options: tuple[Option, ...], pieces: Pieces
 ) -> dict[str, mathopt.LinearTypes]:
     """Add (cover) and return the replicas of each option that are busy."""
     busy: dict[str, list[mathopt.LinearTypes]] = {}

@@ -164,18 +164,12 @@ def _dominates(good: Option, poor: Option, offering: Offering, group: list[Optio
         or times * good.cost_per_replica > poor.cost_per_replica
     ):
         return False
-    is_mutual = poor.max_replicas is None and (
-        good.gpus,
-        good.domains,
-        good.capacity,
-        good.cost_per_replica,
-    ) == (
-        poor.gpus,
-        poor.domains,
-        poor.capacity,
-        poor.cost_per_replica,
-    )
+    is_mutual = poor.max_replicas is None and _worth(good) == _worth(poor)
     return not is_mutual or group.index(good) < group.index(poor)
+
+
+def _worth(option: Option) -> tuple[object, ...]:
+    return option.gpus, option.domains, dict(option.capacity), option.cost_per_replica
 
 
 def _fitting_in_place(good: Option, poor: Option, offering: Offering) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from calibration.apart import Apart
 from calibration.dataset import Array, Dataset, load
+from calibration.figures import figures_digest
 from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
 from calibration.model import fit_all
 from calibration.pooled import Effects
@@ -77,13 +78,6 @@ def error_bars(data: Dataset, errors: Errors) -> dict[str, dict[str, float]]:
     return bars
 
 
-def inputs_digest(data: Dataset) -> str:
-    """Return a digest of the records that the fit read: a changed record needs a new fit."""
-    records = {p.model.id: p.model.model_dump_json() for p in data.points}
-    records |= {p.accelerator.id: p.accelerator.model_dump_json() for p in data.points}
-    return hashlib.sha256("\n".join(records[name] for name in sorted(records)).encode()).hexdigest()
-
-
 def written_apart(apart: Apart | None) -> dict[str, Any]:
     """Return the regression of prefill workers apart as JSON data."""
     if apart is None:
@@ -108,7 +102,9 @@ def document(table: Path, catalog: Catalog) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
-        "records_sha256": inputs_digest(data),
+        "models": sorted({p.model.id for p in data.points}),
+        "accelerators": sorted({p.accelerator.id for p in data.points}),
+        "records_sha256": figures_digest(catalog, data.points),
         "rows": int(data.is_mixed.sum()),
         "rows_disaggregated": int((~data.is_mixed).sum()),
         "rows_left_out": dict(sorted(data.left_out.items())),

@@ -9,14 +9,12 @@ import sys
 def run(document: str) -> None:
     """Print the JSON Schema of the fleet file or of the plan."""
     if document == "spec":
-        from fleet.spec.schema import spec_json_schema
+        from fleet.spec.schema import schema_text
 
-        schema = spec_json_schema()
+        sys.stdout.write(schema_text())
     else:
         from fleet.plan.document import FleetPlan
 
-        schema = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            **FleetPlan.model_json_schema(mode="serialization"),
-        }
-    sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+        dialect = "https://json-schema.org/draft/2020-12/schema"
+        schema = {"$schema": dialect, **FleetPlan.model_json_schema(mode="serialization")}
+        sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")

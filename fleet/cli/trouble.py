@@ -37,9 +37,6 @@ class Stop(Exception):
 
 def guarded(app: Callable[..., Any]) -> int:
     """Run the command line and return its exit code."""
-    from fleet.diagnostics import Rejected
-    from fleet.plan.file import UnreadablePlan
-
     try:
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else Exit.DONE
@@ -52,19 +49,28 @@ def guarded(app: Callable[..., Any]) -> int:
         return _say(wrong.format_message(), f"see `{context.command_path if context else 'fleetc'} --help`")
     except Stop as stop:
         return _say(str(stop), stop.help, stop.code)
-    except UnreadablePlan as wrong:
-        return _say(str(wrong))
-    except Rejected as rejected:
-        print_diagnostics(rejected)
-        return Exit.INFEASIBLE if {d.rule for d in rejected.diagnostics} & INFEASIBLE_RULES else Exit.ERROR
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.ERROR
     except OSError as failed:
         where = f"{failed.filename}: " if failed.filename else ""
         return _say(f"{where}{failed.strerror or failed}")
-    except Exception as bug:  # noqa: BLE001  the last resort: whatever is left is our mistake
-        return _internal(bug)
+    except Exception as trouble:  # noqa: BLE001  the last resort: whatever is left is our mistake
+        return _explained(trouble)
+
+
+def _explained(trouble: Exception) -> int:
+    """Tell trouble whose types are only imported when there is some, so that help stays fast."""
+    from fleet.diagnostics import Rejected
+    from fleet.plan.file import UnreadablePlan
+
+    if isinstance(trouble, UnreadablePlan):
+        return _say(str(trouble))
+    if isinstance(trouble, Rejected):
+        print_diagnostics(trouble)
+        found = {diagnostic.rule for diagnostic in trouble.diagnostics}
+        return Exit.INFEASIBLE if found & INFEASIBLE_RULES else Exit.ERROR
+    return _internal(trouble)
 
 
 def print_diagnostics(rejected: Any, *, as_json: bool = False) -> None:

@@ -23,7 +23,14 @@ from fleet.perf.interface import Basis, Bound, Estimate, Point, Provenance, Unsu
 from fleet.perf.roofline import floors
 from fleet.perf.rounding import six_digits
 from fleet.perf.terms import (
-    BESIDE_TERMS, DECODE_TERMS, STEP_TERMS, TERM_BOUND, Columns, beside_terms, decode_terms, latency_terms,
+    BESIDE_TERMS,
+    DECODE_TERMS,
+    STEP_TERMS,
+    TERM_BOUND,
+    Columns,
+    beside_terms,
+    decode_terms,
+    latency_terms,
     prefill_terms,
 )  # fmt: skip
 from fleet.perf.workers import Batch, batch_of

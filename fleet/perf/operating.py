@@ -16,7 +16,7 @@ Prefill workers are a queue of several servers. A mixed worker takes all prompts
 and waits for a server besides when more comes than a chunk of prompt tokens holds.
 
 TPOT varies with the batch, averaged over a request's own life, and with the prefills it meets: work w delays by a busy
-period of mean w / (1 - s) and variance w λ E[I²] / (1 - s)³. λ and every latency grow with B: capacity is a bisection.
+period of mean w / (1 - s) and variance w c_a² λ E[I²] / (1 - s)³. λ and every latency grow with B: capacity is a bisection.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ MOST_BATCHES = 4.0
 """How far beyond the grid of batch sizes an operating point is sought; the batch limit binds before."""
 
 MOST_AMPLIFIED = 8.0
+ILLINOIS = 10
+BISECTIONS = 30
+"""On a logarithmic scale from LEAST_BATCH: seven digits of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +143,33 @@ def _decoding(service: Service, batch: Array, scv: float) -> _Decoding:
 
 
 def _each_at(service: Service, moments: _Moments, batch: Array, decoding: _Decoding, scv: float) -> Array:
-    """Return requests/ms of one decode worker that keep `batch` of them decoding, by bisection on Little's law."""
-    decoded = service.atoms.mean(service.atoms.decoded)
+    """Return requests/ms of one decode worker that keep `batch` of them decoding: Little's law, by the Illinois rule."""
+    decoded, mean_isl = service.atoms.mean(service.atoms.decoded), service.atoms.mean(service.atoms.isl)
     high = batch / (decoded * decoding.step + batch * moments.interference)
-    low = np.zeros_like(high)
     if not service.is_mixed.any():
         return np.asarray(high)
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        q = _queue(service, moments, decoding.step, middle, scv)
-        within = middle * (decoded * decoding.step + q.behind) <= batch * (1.0 - q.share)
+
+    def excess(each: Array) -> Array:
+        q = _queue(service, moments, decoding.step, each, scv)
+        return each * decoded * _token(moments, decoding, q, q.behind / decoded, mean_isl) / batch - 1.0
+
+    low, at_low, at_high = np.zeros_like(high), -np.ones_like(high), excess(high)
+    for _ in range(ILLINOIS):
+        rise = np.maximum(at_high - at_low, SMALL)
+        middle = np.clip((low * at_high - high * at_low) / rise, low, high)
+        at_middle = excess(middle)
+        within = at_middle <= 0.0
+        at_high = np.where(within, 0.5 * at_high, at_middle)
+        at_low = np.where(within, at_middle, 0.5 * at_low)
         low, high = np.where(within, middle, low), np.where(within, high, middle)
-    return low
+    return np.where(at_high <= 0.0, high, low)
+
+
+def _token(moments: _Moments, decoding: _Decoding, q: _Queue, behind_each: Array, mean_isl: float) -> Array:
+    """Return the mean time of a token with so much queued prefill work for each: no step holds more than a chunk."""
+    free, chunk = 1.0 - q.share, moments.interference * CHUNK_TOKENS / mean_isl
+    most = np.maximum(decoding.step + chunk, decoding.step / free)
+    return np.asarray(np.minimum((decoding.step + behind_each.T) / free, most).T)
 
 
 def rate_at(service: Service, batch: Array, burstiness_scv: float) -> Array:
@@ -164,7 +182,7 @@ def rate_at(service: Service, batch: Array, burstiness_scv: float) -> Array:
 def batch_at(service: Service, rate: Array, burstiness_scv: float) -> Array:
     """Return the mean batch at which a replica serves a rate, shape (R,); the largest sought where it cannot."""
     low, high = np.full(rate.shape, LEAST_BATCH), np.full(rate.shape, MOST_BATCHES * service.batch[-1])
-    for _ in range(45):
+    for _ in range(BISECTIONS):
         middle = np.sqrt(low * high)
         enough = rate_at(service, middle, burstiness_scv) >= rate
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
@@ -243,7 +261,7 @@ def operate(service: Service, batch: Array, burstiness_scv: float) -> Operating:
     each = _each_at(service, moments, batch, decoding, burstiness_scv)
     q = _queue(service, moments, decoding.step, each, burstiness_scv)
     rate = each * service.decode_workers * 1e3
-    tpot, variance = _tpot(service, moments, decoding, q, each)
+    tpot, variance = _tpot(service, moments, decoding, q, each, burstiness_scv)
     link = np.clip(rate / 1e3 * moments.transfer / service.prefill_servers, 0.0, 0.999)
     first, noise = _first(service, decoding, batch, link)
     running = service.atoms.weight * service.atoms.decoded / service.atoms.mean(service.atoms.decoded)
@@ -268,19 +286,18 @@ def operate(service: Service, batch: Array, burstiness_scv: float) -> Operating:
 
 
 def _tpot(
-    service: Service, moments: _Moments, decoding: _Decoding, q: _Queue, each: Array
+    service: Service, moments: _Moments, decoding: _Decoding, q: _Queue, each: Array, scv: float
 ) -> tuple[Array, Array]:
     """Return mean and variance of the TPOT of every kind, each of shape (R, K)."""
     atoms = service.atoms
     decoded = atoms.decoded
-    step, free = decoding.step[:, None], (1.0 - q.share)[:, None]
-    full_chunk = (moments.interference * CHUNK_TOKENS / atoms.mean(atoms.isl))[:, None]
-    work = step + q.behind[:, None] / decoded
-    mean = np.minimum(work / free, np.maximum(step + full_chunk, step / free))
+    behind_each = q.behind[:, None] / decoded
+    mean = _token(moments, decoding, q, behind_each, atoms.mean(atoms.isl))
+    work, free = decoding.step[:, None] + behind_each, (1.0 - q.share)[:, None]
     lives = decoded / (atoms.mean(decoded**2) / (2.0 * atoms.mean(decoded))) / decoding.amplified[:, None]
     averaged = np.clip(2.0 * (lives - 1.0 + np.exp(-lives)) / lives**2, 0.0, 1.0)
     from_batch = (decoding.slope**2 * decoding.batch_variance)[:, None] * averaged / free**2
-    met = (each * moments.interference2)[:, None]
+    met = (max(scv, 1.0) * each * moments.interference2)[:, None]
     from_met = met * work / decoded / free**3
     queued = met * (q.wait.mean_ms + q.mean)[:, None] + (q.share**2 * q.wait.variance)[:, None]
     return mean, np.asarray(from_batch + from_met + queued / decoded**2 / free**2)

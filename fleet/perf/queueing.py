@@ -91,7 +91,7 @@ def skewed_cdf(limit: Array, floor: Array, mean: Array, variance: Array, weight:
 
 
 def quantile(
-    cdf: Callable[[Array], Array], level: float, low: Array, high: Array, *, steps: int = 40
+    cdf: Callable[[Array], Array], level: float, low: Array, high: Array, *, steps: int = 28
 ) -> Array:
     """Return the least value at which a non-decreasing `cdf` reaches `level`, shape (R,), by bisection."""
     low, high = low.copy(), high.copy()

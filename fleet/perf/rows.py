@@ -52,10 +52,9 @@ PRECISION_NAMES = {
 REAL_OF_NOMINAL_LENGTH = 0.9
 """InferenceX draws lengths uniformly in 0.8 to 1.0 of the nominal ones (its benchmark_serving.py, random range ratio)."""
 
-_AGGREGATED = re.compile(r"TP(\d+) PP(\d+) attnDP(\d+) moeTP(\d+) moeEP(\d+)\s*")
-_DISAGGREGATED = re.compile(
-    r"P: TP(\d+)(?:\.0)? DP(\d+)(?:\.0)? EP(\d+)(?:\.0)? \| D: TP(\d+)(?:\.0)? DP(\d+)(?:\.0)? EP(\d+)(?:\.0)?\s*"
-)
+_AGGREGATED = re.compile(r"TP(\d{1,6}) PP(\d{1,6}) attnDP(\d{1,6}) moeTP(\d{1,6}) moeEP(\d{1,6})")
+_SIDE = r"TP(\d{1,6})(?:\.0)? DP(\d{1,6})(?:\.0)? EP(\d{1,6})(?:\.0)?"
+_DISAGGREGATED = re.compile(rf"P: {_SIDE} \| D: {_SIDE}")
 
 MTP_ACCEPTANCE = (1.0, 1.8, 2.4, 2.8)
 """Tokens of one step by draft depth 0 to 3, where a row says that it drafts but not how well."""
@@ -120,6 +119,13 @@ def _number(row: Mapping[str, str], column: str) -> float:
             "not-a-number", f"{column} is {text!r}, it must be above 0 and below a thousand million"
         )
     return value
+
+
+def _count(row: Mapping[str, str], column: str) -> int:
+    value = _number(row, column)
+    if value != int(value):
+        raise RowFault("not-a-number", f"{column} is {value:g}, it must be whole")
+    return int(value)
 
 
 def _optional(row: Mapping[str, str], column: str) -> float | None:
@@ -200,7 +206,7 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
     gpu, model, engine = _accelerator(row, catalog), _model(row, catalog), _engine(row, catalog)
     weights, dense, kv = _precisions(row, model, gpu, engine.id)
     scale = REAL_OF_NOMINAL_LENGTH if "InferenceX" in (row.get("source") or "") else 1.0
-    depth = int(_optional(row, "draft_tokens") or 0)
+    depth = _count(row, "draft_tokens") if (row.get("draft_tokens") or "0").strip() not in ("", "0") else 0
     if depth >= len(MTP_ACCEPTANCE):
         raise RowFault("draft-out-of-range", f"{depth} draft tokens, acceptance is known up to 3")
     draft = Draft(depth, MTP_ACCEPTANCE[depth]) if depth else None
@@ -225,10 +231,15 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
         )
     else:
         raise RowFault("unknown-mode", f"mode is {mode!r}, it must be 'agg' or 'disagg'")
+    concurrency = _number(row, "concurrency_or_batch")
+    if concurrency < 1:
+        raise RowFault(
+            "below-one", f"concurrency_or_batch is {concurrency:g}, a loop has one request or more"
+        )
     rank_limit = _optional(row, "batch_limit")
     return Row(
         replica=replica,
-        concurrency=_number(row, "concurrency_or_batch"),
+        concurrency=concurrency,
         isl=_number(row, "isl") * scale,
         osl=_number(row, "osl") * scale,
         ttft_ms=_optional(row, "ttft_ms"),
@@ -254,4 +265,4 @@ def _apart(row: Mapping[str, str], label: str) -> tuple[ParallelismLayout, Paral
         layouts.append(ParallelismLayout(tp=tp, dp=dp, ep=gpus if ep > 1 else 1))
     if not (row.get("p_workers") or "").strip() or not (row.get("d_workers") or "").strip():
         raise RowFault("worker-counts-missing", "a disaggregated row needs p_workers and d_workers")
-    return layouts[0], layouts[1], int(_number(row, "p_workers")), int(_number(row, "d_workers"))
+    return layouts[0], layouts[1], _count(row, "p_workers"), _count(row, "d_workers")

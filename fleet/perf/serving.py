@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from fleet.layout import Role
 from fleet.perf.interface import Capacity, Estimate, PerformanceModel, ServedPoint, Target, Unsupported
 from fleet.perf.lengths import Atoms, condense
-from fleet.perf.operating import LEAST_BATCH, MOST_BATCHES, Operating, batch_at, operate
+from fleet.perf.operating import BISECTIONS, LEAST_BATCH, MOST_BATCHES, Operating, batch_at, operate
 from fleet.perf.replica import Load, ReplicaSpec, WorkerSpec
 from fleet.perf.rounding import six
 from fleet.perf.service import Array, Service, gather
 
 __all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "served_at"]
-
-BISECTIONS = 45
 
 
 def capacities(
@@ -43,12 +41,13 @@ def capacities(
     served = served_points(at_rate)
     estimates = _estimates(perf, fitting, atoms, load, at_rate)
     best = operate(cautious, np.full(found.rate.shape, LEAST_BATCH), load.burstiness_scv)
+    unreached = {t: best.quantile(t.metric, t.quantile) for t in load.targets if not found.is_possible.all()}
     answers: list[Capacity | Unsupported] = []
     for row, replica in enumerate(fitting):
         if found.is_possible[row]:
             answers.append(_capacity(replica, load, found, at_rate, served[row], estimates[row], row))
         else:
-            answers.append(_unreachable(best, load, found.binding[row], row))
+            answers.append(_unreachable(unreached, found.binding[row], row))
     rows = iter(answers)
     return [fault or next(rows) for fault in faults]
 
@@ -196,13 +195,10 @@ def _capacity(
     )
 
 
-def _unreachable(best: Operating, load: Load, binding: str, row: int) -> Unsupported:
+def _unreachable(best_ms: dict[Target, Array], binding: str, row: int) -> Unsupported:
     """Say which target fails even for a request alone, and how near it gets."""
-    targets: dict[str, Target] = {f"{t.metric}_p{t.quantile}": t for t in load.targets}
-    target = targets.get(binding)
-    if target is None:
-        detail = f"even a single request does not fit: {binding}"
-        return Unsupported("does-not-fit", detail)
-    figure = float(best.quantile(target.metric, target.quantile)[row])
-    detail = f"{binding} is {figure:.4g} ms at best, the limit is {target.limit_ms:.4g} ms"
-    return Unsupported("slo-unreachable", detail)
+    for target, figures in best_ms.items():
+        if binding == f"{target.metric}_p{target.quantile}":
+            detail = f"{binding} is {figures[row]:.4g} ms at best, the limit is {target.limit_ms:.4g} ms"
+            return Unsupported("slo-unreachable", detail)
+    return Unsupported("does-not-fit", f"even a single request does not fit: {binding}")

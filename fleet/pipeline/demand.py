@@ -90,7 +90,11 @@ def _resolve(
     trace = traces[demand.trace] if demand.trace else None
     inputs, outputs, lengths = _lengths(name, demand, trace, found)
     rates = _rates(name, demand, trace, traces, found)
-    longest = _longest(name, demand, inputs, outputs, model, found)
+    longest = (
+        _largest(demand.input, inputs, trace.max_input_tokens if trace else None),
+        _largest(demand.output, outputs, trace.max_output_tokens if trace else None),
+    )
+    context = _longest(name, demand, longest, model, found)
     slo = spec.slos[workload.slo]
     load = Load(
         lengths=lengths,
@@ -108,7 +112,7 @@ def _resolve(
         model=model,
         input=inputs,
         output=outputs,
-        max_context=longest,
+        max_context=context,
         peak_req_per_s=rates.peak,
         planning_req_per_s=rates.peak * (1.0 + demand.growth) * (1.0 + demand.retries),
         mean_req_per_s=rates.mean,
@@ -188,43 +192,43 @@ def _rates(
 
 
 def _longest(
-    name: str, demand: DemandSpec, inputs: Marginal, outputs: Marginal, model: ResolvedModel, found: Report
+    name: str,
+    demand: DemandSpec,
+    longest: tuple[float, float],
+    model: ResolvedModel,
+    found: Report,
 ) -> int:
-    """Return the context that the engine must accept: prompt and answer of the longest request."""
-    stated = [
-        side.max if isinstance(side, LengthSpec) and side.max else side if isinstance(side, int) else None
-        for side in (demand.input, demand.output)
-    ]
-    need = sum(s if s is not None else m.values[-1] for s, m in zip(stated, (inputs, outputs), strict=True))
+    """Return the context that the engine must accept: prompt and answer of the longest request.
+
+    Args:
+        longest: Tokens of the longest prompt and of the longest answer.
+    """
+    need = sum(longest)
     card, wish = model.card, model.spec.max_context
     if wish is not None and wish > card.max_context_tokens:
-        where = at(
-            "spec", "models", model.name, "max_context", text=f"{card.name} has {card.max_context_tokens:,}"
-        )
-        found.append(
-            MODEL_CONTEXT.report(
-                f"model '{model.name}': max_context {wish:,} is above the model's own", where
-            )
-        )
+        label = f"{card.name} has {card.max_context_tokens:,}"
+        where = at("spec", "models", model.name, "max_context", text=label)
+        message = f"model '{model.name}': max_context {wish:,} is above the model's own"
+        found.append(MODEL_CONTEXT.report(message, where))
     limit = min(wish or card.max_context_tokens, card.max_context_tokens)
     if need > limit:
+        side = "input" if longest[0] >= longest[1] else "output"
+        written = demand.input if side == "input" else demand.output
+        inner = ("max",) if isinstance(written, LengthSpec) and written.max else ()
+        label = f"{need:,.0f} tokens with prompt and answer"
+        where = at("spec", "workloads", name, "demand", *((side, *inner) if written else ()), text=label)
         message = (
             f"workload '{name}': its longest request has {need:,.0f} tokens, '{model.name}' takes {limit:,}"
         )
-        found.append(
-            CONTEXT_TOO_LONG.report(
-                message,
-                at(
-                    "spec",
-                    "workloads",
-                    name,
-                    "demand",
-                    text=f"{need:,.0f} tokens of prompt and answer",
-                    on_key=True,
-                ),
-            )
-        )
+        found.append(CONTEXT_TOO_LONG.report(message, where))
     return int(wish or min(-(-need // 1024) * 1024, limit))
+
+
+def _largest(written: LengthSpec | int | None, side: Marginal, of_trace: int | None) -> float:
+    """Tokens of the longest prompt (or answer): as written, as the trace has it, else the distribution's last cell."""
+    if isinstance(written, LengthSpec):
+        return float(written.max or side.values[-1])
+    return float(written if written is not None else of_trace or side.values[-1])
 
 
 def _cached(demand: DemandSpec, inputs: Marginal, keeps_locality: bool) -> float:

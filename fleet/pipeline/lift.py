@@ -329,6 +329,7 @@ def _gateway(fleet: ResolvedFleet) -> GatewayPlan:
     return GatewayPlan(
         hostnames=gateway.hostnames,
         gateway=gateway.gateway,
+        gateway_class=gateway.gateway_class,
         namespace=fleet.file.spec.delivery.namespace,
         cache_locality=gateway.routing.cache_locality,
         slo_class=gateway.routing.slo_class,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet.candidates.need import Drop
+from fleet.catalog.records import DomainKind
 from fleet.diagnostics import Diagnostic, at, register
 from fleet.pipeline.alternatives import drops_by_reason
 from fleet.pipeline.lower import MICRO_USD, MILLI, Trace
-from fleet.pipeline.resolved import ResolvedFleet
+from fleet.pipeline.resolved import ResolvedFleet, ResolvedOffering
 from fleet.spec.model import Objective
 from fleet.units import format_kilowatts, format_requests_per_s, format_usd_per_hour
 from solver.outcome import Conflicting, Infeasible, Unknown
@@ -57,7 +58,9 @@ def locate(failure: Infeasible | Unknown, trace: Trace, fleet: ResolvedFleet) ->
             )
         ]
     labels = [at(*trace.path(c.rule, c.subject), text=_label(c, fleet)) for c in failure.conflict]
-    movable = [_change(c) for c in failure.conflict if c.needs is not None]
+    movable = [
+        _change(c, fleet) for c in failure.conflict if c.needs is not None and _kind(c) not in _NO_KNOB
+    ]
     notes = [
         f"{len(failure.conflict)} rules contradict each other; without any one of them a plan exists",
         *failure.notes,
@@ -89,32 +92,91 @@ def _headline(failure: Infeasible) -> str:
 
 
 def _label(c: Conflicting, fleet: ResolvedFleet) -> str:
-    needs = "" if c.needs is None else f", would work alone with {_amount(c, c.needs)}"
-    if c.rule in ("cover", "rate"):
-        return f"needs {_amount(c, c.has)}{needs}"
-    if c.rule.startswith("survive"):
-        return f"the loss of one {c.rule.partition('(')[2].rstrip(')') or 'failure domain'} must leave enough for '{c.subject}'"
-    if c.rule == "inventory":
-        return f"{c.subject} has {_amount(c, c.has)}{needs}"
-    return f"allows {_amount(c, c.has)}{needs}"
+    """Say what a rule states and at which amount it would no longer be in the way."""
+    kind = _kind(c)
+    alone = (
+        ""
+        if c.needs is None or kind in _SWITCHES
+        else f"; alone it would do with {_amount(c, c.needs, fleet)}"
+    )
+    has = _amount(c, c.has, fleet)
+    match kind:
+        case "cover":
+            return f"needs {has}, growth and retries included{alone}"
+        case "inventory":
+            return f"'{c.subject}' has {has}{alone}"
+        case "placement":
+            return f"a replica has to fit in one NVLink domain of {has}"
+        case "survive":
+            return f"the loss of one {_level(c)} must leave enough for '{c.subject}'"
+        case "one-layout":
+            return "one layout is used for a workload on an offering"
+        case "purchase-unit":
+            return f"bought together: {has}{alone}"
+        case "min-units":
+            return f"{has} of '{c.subject}' are committed{alone}"
+        case _:
+            return f"allows {has}{alone}"
 
 
-def _change(c: Conflicting) -> str:
+def _change(c: Conflicting, fleet: ResolvedFleet) -> str:
+    """Say what to do about a rule that alone would make the fleet solvable."""
     assert c.needs is not None
-    verb = {
-        "cover": "lower the demand of",
-        "rate": "lower the demand of",
-        "inventory": "raise what is available of",
-        "budget": "raise",
-    }.get(c.rule, "move")
-    return f"{verb} {c.subject} to {_amount(c, c.needs)}"
+    amount = _amount(c, c.needs, fleet)
+    match _kind(c):
+        case "cover":
+            return f"lower the demand of '{c.subject}' to {amount}"
+        case "inventory":
+            return f"raise what is available of '{c.subject}' to {amount}"
+        case "survive":
+            return f"take {_level(c)} out of policy.survive"
+        case "budget":
+            return f"raise the budget to {amount}"
+        case "power":
+            return f"raise the power limit to {amount}"
+        case "min-replicas":
+            return f"lower min_replicas of '{c.subject}' to {amount}"
+        case "min-units":
+            return f"commit to {amount} of '{c.subject}'"
+        case kind:
+            return f"give up {kind} of '{c.subject}'"
 
 
-def _amount(c: Conflicting, value: int) -> str:
-    if c.rule in ("cover", "rate"):
-        return f"{format_requests_per_s(value / MILLI)} (growth and retries included)"
-    if c.rule == "budget":
-        return format_usd_per_hour(value / MICRO_USD)
-    if c.rule == "power":
-        return format_kilowatts(value / 1000)
-    return f"{value} units" if c.rule in ("inventory", "min-units") else str(value)
+_NO_KNOB = frozenset({"placement", "one-layout", "purchase-unit", "pieces", "max-replicas"})
+"""Rules that no line of the file can move: hardware, or how plans are made."""
+
+_SWITCHES = frozenset({"survive"})
+"""Rules that hold or do not; they have no amount."""
+
+
+def _kind(c: Conflicting) -> str:
+    return c.rule.partition("(")[0]
+
+
+def _level(c: Conflicting) -> str:
+    return c.rule.partition("(")[2].rstrip(")")
+
+
+def _amount(c: Conflicting, value: int, fleet: ResolvedFleet) -> str:
+    """Return an amount of a rule with its unit."""
+    match _kind(c):
+        case "cover":
+            return format_requests_per_s(value / MILLI)
+        case "budget":
+            return format_usd_per_hour(value / MICRO_USD)
+        case "power":
+            return format_kilowatts(value / 1000)
+        case "placement":
+            return f"{value} GPUs"
+        case "inventory" | "min-units":
+            offering = fleet.offerings[c.subject]
+            return _counted(value * offering.unit_domains, offering)
+        case "purchase-unit":
+            return _counted(value, fleet.offerings[c.subject])
+        case _:
+            return str(value)
+
+
+def _counted(domains: int, offering: ResolvedOffering) -> str:
+    noun = "rack" if offering.accelerator.domain is DomainKind.RACK else "host"
+    return f"{domains} {noun}{'' if domains == 1 else 's'}"

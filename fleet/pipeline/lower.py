@@ -40,6 +40,10 @@ class Trace:
             return ("spec", "hardware", "offerings", subject, "committed")
         if rule == "purchase-unit":
             return ("spec", "hardware", "offerings", subject, "unit")
+        if rule == "one-layout":
+            return ("spec", "workloads", subject.partition("@")[0])
+        if rule == "placement":
+            return ("spec", "hardware", "offerings", subject, "accelerator")
         return ("spec", "hardware", "offerings", subject, "available")
 
 

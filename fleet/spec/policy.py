@@ -128,6 +128,8 @@ class GatewaySpec(SpecModel):
     """Hostnames of the routes."""
     gateway: Name = "inference-gateway"
     """Name of the Gateway object that routes attach to."""
+    gateway_class: Name = "istio"
+    """GatewayClass that implements it."""
     tenants: dict[Name, TenantSpec] = Field(default_factory=dict)
     """Who sends requests. Empty: nobody is told apart."""
     routing: RoutingSpec = RoutingSpec()

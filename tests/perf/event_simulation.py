@@ -139,7 +139,9 @@ def _decode(running: list[_Request], now: float) -> list[_Request]:
     return [r for r in running if r.emitted < r.osl]
 
 
-def run_apart(worker: LinearWorker, requests: list[_Request], *, servers: int, transfer_ms_per_token: float) -> Seen:
+def run_apart(
+    worker: LinearWorker, requests: list[_Request], *, servers: int, transfer_ms_per_token: float
+) -> Seen:
     """Prefill workers serve in order of arrival, the cache travels, one decode worker takes it at its next step."""
     free = [0.0] * servers
     ready = list[tuple[float, int]]()
@@ -163,4 +165,6 @@ def run_apart(worker: LinearWorker, requests: list[_Request], *, servers: int, t
 
 def worker_spec(model: ModelCard, accelerator: Accelerator, engine: EngineRelease) -> WorkerSpec:
     """Return a worker of one GPU; the linear backend looks at none of it."""
-    return WorkerSpec(model, accelerator, engine, ParallelismLayout(), Precision.FP8, Precision.FP8, Precision.FP8)
+    return WorkerSpec(
+        model, accelerator, engine, ParallelismLayout(), Precision.FP8, Precision.FP8, Precision.FP8
+    )

@@ -29,7 +29,7 @@ def test_it_has_no_error_and_the_warnings_that_it_should(judge: Judge, full_text
     assert [(d.rule, d.span.line) for d in judge(full_text) if d.span] == [
         ("forecast-demand", 74),
         ("guessed-demand", 83),
-        ("retries-multiply-load", 154),
+        ("retries-multiply-load", 155),
     ]
 
 

@@ -31,8 +31,8 @@ WRONG = [
     pytest.param("p95: 800ms", "p95: '800'", "wrong-unit 37:32", "write it like 800ms, or as a plain number (milliseconds)", id="a text without a unit"),
     pytest.param("budget: $3k/h", "budget: 3k €/h", "wrong-unit 143:13", "write it like $2.10/h, or as a plain number (US dollars per hour)", id="another currency"),
     pytest.param("network_per_gpu: 400 Gbit/s", "network_per_gpu: 400 gb/s", "wrong-unit 105:26", "write it like 400 Gbit/s, or as a plain number (bytes per second)", id="an ambiguous unit"),
-    pytest.param("token_budget: 2M tok/min", "token_budget: 2M", "wrong-unit 151:32", "write it like 2M tok/min, or as a plain number (tokens per minute)", id="an amount for a rate"),
-    pytest.param("request_timeout: 15 min", "request_timeout: 1:30", "wrong-unit 155:22", "write it like 800ms, or as a plain number (milliseconds)", id="a sexagesimal number"),
+    pytest.param("token_budget: 2M tok/min", "token_budget: 2M", "wrong-unit 152:32", "write it like 2M tok/min, or as a plain number (tokens per minute)", id="an amount for a rate"),
+    pytest.param("request_timeout: 15 min", "request_timeout: 1:30", "wrong-unit 156:22", "write it like 800ms, or as a plain number (milliseconds)", id="a sexagesimal number"),
     pytest.param("p95: 800ms", "p95: -5ms", "wrong-value 37:32", "write more than 0 (milliseconds)", id="a negative duration"),
     pytest.param("cancellation: 3%", "cancellation: 3", "wrong-value 59:23", "write 0 to 1 (a fraction of one)", id="a percentage without its sign"),
     pytest.param("error_quantile: 0.9", "error_quantile: 20%", "wrong-value 134:50", "write 0.5 to 0.99 (a fraction of one)", id="a quantile out of range"),
@@ -58,8 +58,8 @@ WRONG = [
     pytest.param("min_replicas: 2", "min_replicas: true", "wrong-type 65:21", "write a whole number", id="a truth value for a count"),
     pytest.param("burstiness: 1.4", "burstiness: true", "wrong-type 58:21", "write a number", id="a truth value for a number"),
     pytest.param("baseline: 68.9", "baseline: .inf", "wrong-type 22:23", "write digits only, for example 12", id="infinity"),
-    pytest.param("cancellation: true", "cancellation: yes", "wrong-type 156:19", "write true", id="yes for true"),
-    pytest.param("allow_pipeline: false", "allow_pipeline: 0", "wrong-type 142:63", "write true or false", id="a number for a truth value"),
+    pytest.param("cancellation: true", "cancellation: yes", "wrong-type 157:19", "write true", id="yes for true"),
+    pytest.param("allow_pipeline: false", "allow_pipeline: 0", "wrong-type 142:68", "write true or false", id="a number for a truth value"),
     pytest.param("engines: [vllm, sglang, trtllm]", "engines: vllm", "wrong-type 25:16", "write [vllm]", id="a word for a list"),
     pytest.param("engines: [vllm, sglang, trtllm]", "engines: {a: b}", "wrong-type 25:16", "begin each item with `- `", id="a mapping for a list"),
     pytest.param("team: inference", "team: 5", "wrong-type 8:11", 'put it in quotes: "5"', id="a number for text"),
@@ -68,8 +68,8 @@ WRONG = [
     pytest.param("as_of: 2026-11-24", "as_of: 2026-11-31", "wrong-type 11:10", "write a day such as 2026-11-24", id="a day that does not exist"),
     pytest.param("as_of: 2026-10-01", "as_of: 20261001", "wrong-type 103:42", "write a day such as 2026-11-24", id="a day without dashes"),
     pytest.param("    h100-a:\n", "    H100_A:\n", "bad-name 94:7", "write h100-a", id="a name in capitals"),
-    pytest.param("namespace: serving", "namespace: -x", "bad-name 158:16", "write x", id="a name that begins with a dash"),
-    pytest.param("namespace: serving", "namespace: '%'", "bad-name 158:16", "write lower-case letters, digits, dashes and dots, at most 63, beginning and ending with a letter or digit", id="a name with nothing to keep"),
+    pytest.param("namespace: serving", "namespace: -x", "bad-name 159:16", "write x", id="a name that begins with a dash"),
+    pytest.param("namespace: serving", "namespace: '%'", "bad-name 159:16", "write lower-case letters, digits, dashes and dots, at most 63, beginning and ending with a letter or digit", id="a name with nothing to keep"),
 ]  # fmt: skip
 
 

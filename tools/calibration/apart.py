@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from calibration.dataset import Array, Dataset
 from scipy.optimize import minimize
 
+from calibration.dataset import Array, Dataset
 from fleet.perf.coefficients import APART_LEVELS, APART_TERMS
 from fleet.perf.levels import levels_of
 from fleet.perf.terms import attended_ms, latency_terms, prefill_terms

@@ -10,9 +10,9 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-from calibration.labels import labelled_rows
 from numpy.typing import NDArray
 
+from calibration.labels import labelled_rows
 from fleet.catalog.records import Catalog
 from fleet.layout import Role
 from fleet.perf.coefficients import cell_and_role

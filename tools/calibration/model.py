@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from calibration.apart import Apart, fit_apart, predict_apart
 from calibration.dataset import Array, Dataset
 from calibration.pooled import Effects, Shrinkage, fit
-
 from fleet.perf.levels import LEVELS
 from fleet.perf.terms import (
     BESIDE_TERMS,

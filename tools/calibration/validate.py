@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calibration.dataset import Array, Dataset
 from calibration.model import Predicted, fit_all, predict, throughput
-from numpy.typing import NDArray
 
 NOT_SCORED = -1
 LENGTH_FOLDS = 4
