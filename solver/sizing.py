@@ -66,6 +66,7 @@ class SizingModel:
     structure: Structure
     by_racks: bool
     margin: Margin
+    is_cautious: bool
     model: mathopt.Model
     units: dict[str, mathopt.Variable] = field(default_factory=dict)
     replicas: dict[str, mathopt.Variable] = field(default_factory=dict)
@@ -97,10 +98,11 @@ def build_sizing(
     goal: Goal,
     caps: Iterable[Cap] = (),
     by_racks: bool = False,
+    is_cautious: bool = False,
     margin: Margin | None = None,
 ) -> SizingModel:
     """Build the program of the module's head for one goal, with earlier goals capped."""
-    sizing = SizingModel(structure, by_racks, margin or Margin(), mathopt.Model(name="sizing"))
+    sizing = SizingModel(structure, by_racks, margin or Margin(), is_cautious, mathopt.Model(name="sizing"))
     problem = structure.problem
     for o in problem.offerings:
         sizing.units[o.id] = sizing.integer(o.max_units, f"u[{o.id}]", o.min_units)
@@ -280,7 +282,8 @@ def _failures(sizing: SizingModel, component: Component, level: Level) -> list[t
             )
             for z in zones
         ]
-    lost = {i.id: _add_loss(sizing, i, level) for i in component.options}
+    add_loss = _add_even_loss if sizing.by_racks else _add_ranged_loss
+    lost = {i.id: add_loss(sizing, i, level) for i in component.options}
     slots = sorted({i.slot for i in component.options})
     failures: list[tuple[str, dict[str, Linear]]] = [
         (slot, {i.id: lost[i.id] for i in component.options if i.slot == slot}) for slot in slots
@@ -304,8 +307,8 @@ def _add_taken(sizing: SizingModel, option: Option, rack: int) -> mathopt.Variab
     return taken
 
 
-def _add_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Variable:
-    """m_il: at least 1 when the option is used, at least its share when spread evenly over all failure sets."""
+def _add_even_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Variable:
+    """m_il: at least 1 when the option is used, at least its share of an even spread over all sets, or over each rack's."""
     structure = sizing.structure
     offering = structure.offering[option.offering]
     most = structure.most_replicas[option.id]
@@ -315,17 +318,67 @@ def _add_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Vari
     if most_lost <= 1 and option.id in sizing.used:
         return sizing.used[option.id]
     lost = sizing.integer(max(most_lost, 1), f"m[{option.id},{level}]")
-    sizing.row(
-        lost >= sizing.replicas[option.id] * (touched / min(sets, most * touched) if most else 1),
-        f"m[{option.id}]",
-    )
+    part = touched / min(sets, most * touched) if most else 1.0
+    sizing.row(lost >= sizing.replicas[option.id] * part, f"survive({level})[{option.id}]")
     if option.id in sizing.used:
-        sizing.row(lost >= sizing.used[option.id], f"m[{option.id}]")
-    if sizing.by_racks and level is Level.HOST and not option.domains:
+        sizing.row(lost >= sizing.used[option.id], f"survive({level})[{option.id}]")
+    if level is Level.HOST and not option.domains:
         hosts = offering.domains_per_rack * (offering.domain_gpus // offering.host_gpus)
         for rack in range(structure.most_sets(offering, Level.RACK)):
-            sizing.row(lost >= sizing.in_rack[option.id, rack] * (touched / hosts), f"m[{option.id},{rack}]")
+            inside = sizing.in_rack[option.id, rack] * (touched / hosts)
+            sizing.row(lost >= inside, f"survive({level})[{option.id},{rack}]")
     return lost
+
+
+def _add_ranged_loss(sizing: SizingModel, option: Option, level: Level) -> Linear:
+    """m_il: replicas of the option that the worst failure of the level takes, by ranges from which one is chosen.
+
+    In range k some failure takes lo_k to hi_k replicas, so that at most hi_k × sets of them exist:
+
+        x_i touched_i ≤ Σ_k hi_k v_ik,  v_ik ≤ sets z_ik,  Σ_k v_ik ≤ sets bought,  Σ_k z_ik ≤ 1,  m_il = Σ_k lo_k z_ik
+
+    A cautious program takes hi_k for the loss instead: it excludes fleets, but those it finds can be spread.
+    """
+    structure = sizing.structure
+    offering = structure.offering[option.offering]
+    touched = structure.sets_touched(option, level)
+    most_sets = structure.most_sets(offering, level)
+    ranges = loss_ranges(structure.most_replicas[option.id])
+    chosen = [sizing.integer(1, f"z[{option.id},{level}]") for _ in ranges]
+    sets = [sizing.continuous(most_sets, f"v[{option.id},{level}]") for _ in ranges]
+    for z, v in zip(chosen, sets, strict=True):
+        sizing.row(v <= most_sets * z, f"survive({level})[{option.id}]")
+    sizing.row(mathopt.fast_sum(sets) <= _sets_bought(sizing, offering, level), f"survive({level})[{option.id}]")
+    spread = mathopt.fast_sum(most * v for (_, most), v in zip(ranges, sets, strict=True))
+    sizing.row(touched * sizing.replicas[option.id] <= spread, f"survive({level})[{option.id}]")
+    if option.id in sizing.used:
+        sizing.row(mathopt.fast_sum(chosen) == sizing.used[option.id], f"survive({level})[{option.id}]")
+    else:
+        sizing.row(mathopt.fast_sum(chosen) <= 1, f"survive({level})[{option.id}]")
+    for (_, most), z in zip(ranges, chosen, strict=True):
+        sizing.row(sizing.replicas[option.id] >= z, f"survive({level})[{option.id}]")
+    return mathopt.fast_sum((hi if sizing.is_cautious else lo) * z for (lo, hi), z in zip(ranges, chosen, strict=True))
+
+
+def loss_ranges(most: int) -> list[tuple[int, int]]:
+    """Return ranges of a loss of up to `most` replicas: 1, 2, 3 to 4, 5 to 8, and so on.
+
+    >>> loss_ranges(6)
+    [(1, 1), (2, 2), (3, 4), (5, 6)]
+    """
+    ranges, low = [(1, 1)], 2
+    while low <= most:
+        ranges.append((low, min(most, 2 * low - 2 if low > 2 else 2)))
+        low = ranges[-1][1] + 1
+    return ranges
+
+
+def _sets_bought(sizing: SizingModel, offering: Offering, level: Level) -> Linear:
+    domains = offering.unit_domains * sizing.units[offering.id]
+    if level is Level.HOST:
+        return domains * (offering.domain_gpus // offering.host_gpus)
+    size = offering.domains_per_rack
+    return (domains + (0 if sizing.is_cautious else size - 1)) * (1 / size)
 
 
 def _add_cover(

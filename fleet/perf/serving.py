@@ -160,7 +160,7 @@ def batch_limit(batch_p99: float, ranks: int, max_batch: int) -> int:
     (48, 48)
     """
     each = batch_p99 / ranks
-    ladder: list[int] = sorted({1 << p for p in range(31)} | {3 << p for p in range(3, 30)})
+    ladder: list[int] = sorted({1 << p for p in range(31)} | {3 << p for p in range(30)})
     step = next(b for b in ladder if b >= each)
     return max(min(step * ranks, max_batch), 1)
 

@@ -31,12 +31,6 @@ NO_CATALOG_PRICE = register(
     why="A missing price is never read as 0 or guessed.",
     fix="give per_gpu, per_host or per_rack with as_of and source",
 )
-NOTHING_LEFT = register(
-    "spares-take-everything",
-    what="The spare trays of a rack leave no tray to serve.",
-    why="policy.spare_trays_per_rack counts trays that stay empty in every rack.",
-    fix="lower policy.spare_trays_per_rack",
-)
 COOLING = register(
     "cooling-does-not-fit",
     what="An offering is said to be air-cooled, and its accelerator needs liquid.",
@@ -101,13 +95,6 @@ def _resolve(
     price = _price(name, offering, accelerator, machine, spec, catalog, found)
     is_rack = accelerator.domain is DomainKind.RACK
     spares = spec.policy.spare_trays_per_rack if is_rack else 0
-    if spares >= accelerator.hosts_per_domain:
-        found.append(
-            NOTHING_LEFT.report(
-                f"{spares} spare trays leave no tray of {accelerator.name}",
-                at("spec", "policy", "spare_trays_per_rack"),
-            )
-        )
     if offering.cooling == "air" and is_rack:
         found.append(COOLING.report(f"{accelerator.name} needs liquid cooling", at(*_path(name), "cooling")))
     if offering.hosts_per_rack is None and not is_rack and SurviveLevel.RACK in spec.policy.survive:

@@ -226,7 +226,7 @@ def test_impossible_lengths_are_a_caller_s_error(lengths: Lengths) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p99", "ranks", "most", "limit"), [(0.4, 1, 512, 1), (5.1, 1, 512, 8), (37.2, 1, 512, 48), (129.0, 8, 4096, 192), (900.0, 1, 512, 512)]
+    ("p99", "ranks", "most", "limit"), [(0.4, 1, 512, 1), (5.1, 1, 512, 6), (37.2, 1, 512, 48), (129.0, 8, 4096, 192), (900.0, 1, 512, 512)]
 )  # fmt: skip
 def test_batch_limits_are_round_and_cover(p99: float, ranks: int, most: int, limit: int) -> None:
     assert batch_limit(p99, ranks, most) == limit

@@ -291,3 +291,8 @@ def test_diagnostics_are_ordered_by_place() -> None:
     paths: list[SpecPath] = [("日本",), ("top", "list", 1), ("top", "name")]
     found = document.locate(Diagnostic("a-b", "error", "m", path=path) for path in paths)  # type: ignore[arg-type]
     assert [d.span.line for d in found if d.span] == [3, 8, 15]
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 65 + "]" * 65, "{a: " * 70 + "1" + "}" * 70])
+def test_depth_has_its_own_rule(text: str) -> None:
+    assert {diagnostic.rule for diagnostic in rejected(text)} == {"nesting-too-deep"}
