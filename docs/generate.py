@@ -19,6 +19,7 @@ from pathlib import Path
 from fleet_fields import fields_page, prose
 
 import fleet.pipeline.stack
+import fleet.pipeline.stages
 import fleet.spec.rules  # noqa: F401  importing the stages registers their rules
 from fleet.cli.main import app
 from fleet.cli.trouble import guarded

@@ -72,6 +72,7 @@ class _Floor:
     order: Order
     snug: bool
     free: list[list[int]] = field(init=False)  # GPUs left, by domain and host
+    rack_free: dict[int, int] = field(init=False)
     lost: dict[tuple[int, Level, int], dict[str, int]] = field(
         default_factory=dict
     )  # by component, level, failure set
@@ -80,6 +81,9 @@ class _Floor:
         domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
         hosts = self.offering.domain_gpus // self.offering.host_gpus
         self.free = [[self.offering.host_gpus] * hosts for _ in range(domains)]
+        self.rack_free = defaultdict(int)
+        for domain in range(domains):
+            self.rack_free[self._rack_of(domain)] += self.offering.domain_gpus
         self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
 
     def place_all(self) -> list[Assignment] | Unplaced:
@@ -137,7 +141,9 @@ class _Floor:
             return None
         host_use, left, parts = chosen
         spread = (rack_use, host_use)
-        return ((float(left), *spread, domain) if self.snug else (*spread, float(left), domain)), parts
+        if self.snug:
+            return (float(left), *spread, domain), parts
+        return (*spread, -float(self.rack_free[self._rack_of(domain)]), domain), parts
 
     def _whole_hosts(
         self, option: Option, domain: int, allowance: Allowance | None
@@ -174,6 +180,7 @@ class _Floor:
         component = self.component_of[option.id]
         for domain, host, gpus in parts:
             self.free[domain][host] -= gpus
+            self.rack_free[self._rack_of(domain)] -= gpus
         for level, _ in self._rules(option):
             touched = {self._host_set(d, h) if level is Level.HOST else self._rack_of(d) for d, h, _ in parts}
             for failure_set in touched:

@@ -322,7 +322,7 @@ def _add_even_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt
     sizing.row(lost >= sizing.replicas[option.id] * part, f"survive({level})[{option.id}]")
     if option.id in sizing.used:
         sizing.row(lost >= sizing.used[option.id], f"survive({level})[{option.id}]")
-    if level is Level.HOST and not option.domains:
+    if sizing.by_racks and level is Level.HOST and not option.domains:
         hosts = offering.domains_per_rack * (offering.domain_gpus // offering.host_gpus)
         for rack in range(structure.most_sets(offering, Level.RACK)):
             inside = sizing.in_rack[option.id, rack] * (touched / hosts)

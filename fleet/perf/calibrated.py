@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,33 +96,11 @@ class Calibrated:
 
     def _assemble(self, batch: Batch, lookups: Sequence[Lookup]) -> list[Estimate]:
         c = _evaluate(batch, lookups)
-        shares = [
-            dict(zip(DECODE_PARTS, row, strict=True)) for row in np.round(c.decode_shares.T, 6).tolist()
-        ]
-        fill_shares = [
-            dict(zip(PREFILL_NAMES, row, strict=True)) for row in np.round(c.prefill_shares.T, 6).tolist()
-        ]
         fixed = [
             six_digits(_fixed(worker, lookup)) for worker, lookup in zip(batch.workers, lookups, strict=True)
         ]
         inside = [self._provenance(lookup, outside=False) for lookup in lookups]
         beyond = [self._provenance(lookup, outside=True) for lookup in lookups]
-        columns = zip(
-            batch.worker.tolist(),
-            six_digits(c.decode_ms),
-            six_digits(c.prefill_ms),
-            six_digits(c.latency_ms),
-            six_digits(c.interference_ms),
-            six_digits(c.burst_ms),
-            c.decode_bound.tolist(),
-            c.prefill_bound.tolist(),
-            shares,
-            fill_shares,
-            six_digits(c.tpot_error),
-            six_digits(c.ttft_error),
-            c.outside.tolist(),
-            strict=True,
-        )
         memories = batch.memories
         return [
             Estimate(
@@ -148,7 +127,7 @@ class Calibrated:
             for (
                 w, decode, prefill, latency, interference, burst, step_bound, fill_bound, step_shares, fill,
                 tpot_error, ttft_error, outside,
-            ) in columns
+            ) in zip(batch.worker.tolist(), *_rounded(c), strict=True)
         ]  # fmt: skip
 
     def _provenance(self, lookup: Lookup, *, outside: bool) -> Provenance:
@@ -156,6 +135,24 @@ class Calibrated:
         if outside:
             notes.append("batch, context or width beyond this cell's data")
         return Provenance(self.name, self.digest[:12], lookup.basis, "; ".join(notes))
+
+
+def _rounded(c: _Columns) -> tuple[list[Any], ...]:
+    """Return the columns as Python values, in the order in which `_assemble` takes them."""
+    return (
+        six_digits(c.decode_ms),
+        six_digits(c.prefill_ms),
+        six_digits(c.latency_ms),
+        six_digits(c.interference_ms),
+        six_digits(c.burst_ms),
+        c.decode_bound.tolist(),
+        c.prefill_bound.tolist(),
+        [dict(zip(DECODE_PARTS, row, strict=True)) for row in np.round(c.decode_shares.T, 6).tolist()],
+        [dict(zip(PREFILL_NAMES, row, strict=True)) for row in np.round(c.prefill_shares.T, 6).tolist()],
+        six_digits(c.tpot_error),
+        six_digits(c.ttft_error),
+        c.outside.tolist(),
+    )
 
 
 def _fixed(worker: Point, lookup: Lookup) -> Columns:

@@ -6,7 +6,7 @@
     s   = λ I                          share of a mixed worker's time that prefills take (I: interference, 0 where apart)
     T   = (D + W_0 / o) / (1 - s)      TPOT; W_0 prefill work behind a request that then slows its decoding
     B   = λ o T                        Little's law gives λ for a batch
-    TTFT = wait + latency + steps D + D (chunks - 1) + constant + per_running (B + 1) + transfer
+    TTFT = wait + latency + steps D + D (chunks - 1) + constant + transfer, and what per_running (B + 1) has beyond the wait
     E2E  = TTFT + o T
 
 Prefill workers are a queue of several servers. A mixed worker takes all prompts that came during one step into the next:
@@ -263,7 +263,7 @@ def operate(service: Service, batch: Array, burstiness_scv: float) -> Operating:
     rate = each * service.decode_workers * 1e3
     tpot, variance = _tpot(service, moments, decoding, q, each, burstiness_scv)
     link = np.clip(rate / 1e3 * moments.transfer / service.prefill_servers, 0.0, 0.999)
-    first, noise = _first(service, decoding, batch, link)
+    first, noise = _first(service, decoding, q.wait, batch, link)
     running = service.atoms.weight * service.atoms.decoded / service.atoms.mean(service.atoms.decoded)
     held, held2 = service.held @ running, service.held**2 @ running
     ranks = service.decode_ranks
@@ -303,10 +303,14 @@ def _tpot(
     return mean, np.asarray(from_batch + from_met + queued / decoded**2 / free**2)
 
 
-def _first(service: Service, decoding: _Decoding, batch: Array, link: Array) -> tuple[Array, Array]:
+def _first(
+    service: Service, decoding: _Decoding, wait: Wait, batch: Array, link: Array
+) -> tuple[Array, Array]:
     """Return TTFT without the wait for a prefill and its noise by kind, each of shape (R, K)."""
     chunks = np.maximum(np.ceil(service.atoms.isl / CHUNK_TOKENS) - 1.0, 0.0)
     more = np.where(service.is_mixed[:, None], decoding.step[:, None] * chunks, 0.0)
-    fixed = service.constant + service.wait_steps * decoding.step + service.per_running * (batch + 1.0)
+    # TTFT of closed loops grows with the requests in flight, their waiting included: here only what is beyond the wait.
+    beyond = np.maximum(service.per_running * (batch + 1.0) - wait.mean_ms, 0.0)
+    fixed = service.constant + service.wait_steps * decoding.step + beyond
     first = service.latency + more + fixed[:, None] + service.transfer / (1.0 - link)[:, None]
     return first, np.broadcast_to((STEP_JITTER * decoding.step)[:, None], first.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from fleet.catalog.records import Accelerator, Catalog, EngineId, EngineRelease, ModelCard
@@ -211,26 +211,7 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
         raise RowFault("draft-out-of-range", f"{depth} draft tokens, acceptance is known up to 3")
     draft = Draft(depth, MTP_ACCEPTANCE[depth]) if depth else None
 
-    def worker(layout: ParallelismLayout, drafts: Draft | None) -> WorkerSpec:
-        return WorkerSpec(model, gpu, engine, layout, weights, dense, kv, drafts)
-
-    mode = (row.get("mode") or "").strip()
-    label = row.get("parallelism") or ""
-    if mode == "agg":
-        replica = ReplicaSpec(mixed=worker(repaired_layout(label), draft))
-    elif mode == "disagg":
-        prefill, decode, prefill_workers, decode_workers = _apart(row, label)
-        inside = prefill.gpus * prefill_workers + decode.gpus * decode_workers <= gpu.domain_gpus
-        link = (gpu.nvlink_bytes_per_s if inside else gpu.nic_bytes_per_s).value
-        replica = ReplicaSpec(
-            prefill=worker(prefill, None),
-            prefill_workers=prefill_workers,
-            decode=worker(decode, draft),
-            decode_workers=decode_workers,
-            kv_link_bytes_per_s=link * prefill.gpus,
-        )
-    else:
-        raise RowFault("unknown-mode", f"mode is {mode!r}, it must be 'agg' or 'disagg'")
+    replica = _replica(row, WorkerSpec(model, gpu, engine, ParallelismLayout(), weights, dense, kv, draft))
     concurrency = _number(row, "concurrency_or_batch")
     if concurrency < 1:
         raise RowFault(
@@ -245,6 +226,26 @@ def read_row(row: Mapping[str, str], catalog: Catalog) -> Row:
         ttft_ms=_optional(row, "ttft_ms"),
         tpot_ms=_optional(row, "tpot_ms"),
         batch_limit=None if rank_limit is None else rank_limit * replica.decoder.layout.dp,
+    )
+
+
+def _replica(row: Mapping[str, str], worker: WorkerSpec) -> ReplicaSpec:
+    """Return the replica of a row: workers like this one in the layouts that its label says."""
+    mode, label = (row.get("mode") or "").strip(), row.get("parallelism") or ""
+    if mode == "agg":
+        return ReplicaSpec(mixed=replace(worker, layout=repaired_layout(label)))
+    if mode != "disagg":
+        raise RowFault("unknown-mode", f"mode is {mode!r}, it must be 'agg' or 'disagg'")
+    prefill, decode, prefill_workers, decode_workers = _apart(row, label)
+    gpu = worker.accelerator
+    inside = prefill.gpus * prefill_workers + decode.gpus * decode_workers <= gpu.domain_gpus
+    link = (gpu.nvlink_bytes_per_s if inside else gpu.nic_bytes_per_s).value
+    return ReplicaSpec(
+        prefill=replace(worker, layout=prefill, draft=None),
+        prefill_workers=prefill_workers,
+        decode=replace(worker, layout=decode),
+        decode_workers=decode_workers,
+        kv_link_bytes_per_s=link * prefill.gpus,
     )
 
 

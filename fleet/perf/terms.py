@@ -160,6 +160,14 @@ def _cache_bytes(model: ModelCard, layout: ParallelismLayout, kv: Precision) -> 
     return _CacheBytes(indexer_bytes_per_token(model) / layout.cp, 0.0, everything)
 
 
+def _alltoall_ms(point: Point) -> float:
+    """Return what one token takes on the links of its rank: it goes once to each other rank that has one of its experts."""
+    model, layout = point.model, point.layout
+    remote_ranks = (layout.ep - 1) * (1.0 - (1.0 - 1.0 / layout.ep) ** model.experts_per_token)
+    sent = model.moe_layers * remote_ranks * model.hidden * DISPATCH_AND_COMBINE_BYTES
+    return 1e3 * sent / stage_link(point.accelerator, layout.stage_gpus if layout.ep > 1 else 1)
+
+
 def shape_of(point: Point) -> Shape:
     """Return the constants of a point's worker; its precisions must exist on the accelerator."""
     model, gpu, layout = point.model, point.accelerator, point.layout
@@ -177,10 +185,6 @@ def shape_of(point: Point) -> Shape:
     cache = _cache_bytes(model, layout, point.kv)
     attend_ms = 1e3 / bf16_flops / layout.tp
     ring = 2.0 * (layout.tp - 1) / layout.tp * model.hidden * 2.0
-    ep_gpus = layout.stage_gpus if layout.ep > 1 else 1
-    # A token goes once to each other rank that has one of its experts.
-    remote_ranks = (layout.ep - 1) * (1.0 - (1.0 - 1.0 / layout.ep) ** model.experts_per_token)
-    sent = model.moe_layers * remote_ranks * model.hidden * DISPATCH_AND_COMBINE_BYTES
     return Shape(
         dense_weights_ms=model.active_dense_params * point.dense_weights.bits / 8 / layout.tp * ms_per_byte,
         expert_weights_ms=model.routed_params * point.weights.bits / 8 / layout.stage_gpus * ms_per_byte,
@@ -196,7 +200,7 @@ def shape_of(point: Point) -> Shape:
         index_ms=attend.index * 1e3 / (compute_flops(gpu, Precision.FP8) or bf16_flops) / layout.tp,
         prefill_attend_scale=attend.prefill_scale,
         allreduce_ms_per_token=2.0 * model.layers * ring / stage_link(gpu, layout.tp) * 1e3,
-        alltoall_ms_per_token=sent / stage_link(gpu, ep_gpus) * 1e3,
+        alltoall_ms_per_token=_alltoall_ms(point),
         window=float(model.window),
         topk=float(model.indexer_topk),
         layers=float(model.layers),

@@ -52,6 +52,17 @@ class Effects:
         return np.asarray(np.exp(np.clip(self.log_coefficients(levels, rows), -CLIP, CLIP)))
 
 
+def _membership(levels: dict[str, list[str]], rows: int) -> tuple[sparse.csr_matrix, list[tuple[str, str]]]:
+    """Return which effects apply to which row, shape (N, P), and the level and value of every effect."""
+    pairs = [(name, value) for name, column in levels.items() for value in sorted(set(column))]
+    place = {pair: i for i, pair in enumerate(pairs)}
+    columns = np.array([[place[name, value] for value in column] for name, column in levels.items()]).T
+    of_row = np.repeat(np.arange(rows), len(levels))
+    return sparse.csr_matrix(
+        (np.ones(columns.size), (of_row, columns.ravel())), shape=(rows, len(pairs))
+    ), pairs
+
+
 def fit(
     terms: tuple[str, ...],
     x: Array,
@@ -69,14 +80,7 @@ def fit(
         levels: For each level the value of every row.
     """
     rows, width = x.shape
-    values = {name: sorted(set(column)) for name, column in levels.items()}
-    pairs = [(name, value) for name in levels for value in values[name]]
-    place = {pair: i for i, pair in enumerate(pairs)}
-    columns = np.array([[place[name, value] for value in levels[name]] for name in levels]).T
-    member = sparse.csr_matrix(
-        (np.ones(columns.size), (np.repeat(np.arange(rows), len(levels)), columns.ravel())),
-        shape=(rows, len(pairs)),
-    )
+    member, pairs = _membership(levels, rows)
     member_t = member.T.tocsr()
     penalty = np.array([shrinkage.level[name] for name, _ in pairs])[:, None]
     start = np.log([shrinkage.start.get(term, 1.0) for term in terms])
@@ -105,5 +109,7 @@ def fit(
     options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-7}
     found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x
     base, effects = found[:width], found[width:].reshape(len(pairs), width)
-    by_level = {name: {value: effects[place[name, value]] for value in values[name]} for name in levels}
+    by_level: dict[str, dict[str, Array]] = {name: {} for name in levels}
+    for (name, value), effect in zip(pairs, effects, strict=True):
+        by_level[name][value] = effect
     return Effects(terms, base, by_level)
