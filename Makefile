@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: demo test setup format lint types imports unit pulumi fit bench schema clean help
+.PHONY: demo test setup format lint types imports unit pulumi fit bench schema docs clean help
 
 help:            ## print the commands
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -52,6 +52,9 @@ bench: $(READY)  ## benchmarks: compile time by stage, solve time and gap, predi
 schema: $(READY) ## write the JSON Schemas of docs/reference again
 	$(BIN)/fleetc schema spec > docs/reference/fleet.schema.json
 	$(BIN)/fleetc schema plan > docs/reference/plan.schema.json
+
+docs: $(READY)   ## write the generated parts of the documentation again
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

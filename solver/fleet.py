@@ -44,7 +44,9 @@ def read_fleet(sizing: SizingModel, values: Mapping[mathopt.Variable, float]) ->
 
     pieces = {key: count for key, variable in sizing.pieces.items() if (count := round(values[variable]))}
     in_rack = {key: count for key, variable in sizing.in_rack.items() if (count := round(values[variable]))}
-    return Fleet(whole(sizing.units), whole(sizing.replicas), pieces, in_rack if sizing.by_racks else None)
+    return Fleet(
+        whole(sizing.units), whole(sizing.replicas), pieces, in_rack if sizing.formulation.by_racks else None
+    )
 
 
 def settle(

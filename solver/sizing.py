@@ -42,13 +42,19 @@ Linear: TypeAlias = mathopt.LinearTypes
 
 
 @dataclass(frozen=True, slots=True)
-class Margin:
-    """Slack asked of an answer so that it can be placed: it makes the program a restriction, whose bound proves nothing."""
+class Formulation:
+    """Which program to write.
 
+    Without `bearable` and slack it excludes no fleet that could be placed, and its bound holds. With them it excludes
+    some: its fleets are easier to place, and its bound proves nothing.
+    """
+
+    by_racks: bool = False
+    bearable: Mapping[str, tuple[int, ...]] | None = (
+        None  # option -> losses planned for, of which one is chosen
+    )
     idle_gpus: Mapping[str, int] = field(default_factory=dict)  # offering -> GPUs left free
-    spare_rate: Mapping[str, int] = field(
-        default_factory=dict
-    )  # workload -> milli-requests/s on top, after a failure too
+    spare_rate: Mapping[str, int] = field(default_factory=dict)  # workload -> milli-requests/s on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,7 @@ class SizingModel:
     """A program under construction, with the variables that an answer is read from."""
 
     structure: Structure
-    by_racks: bool
-    margin: Margin
-    is_cautious: bool
+    formulation: Formulation
     model: mathopt.Model
     units: dict[str, mathopt.Variable] = field(default_factory=dict)
     replicas: dict[str, mathopt.Variable] = field(default_factory=dict)
@@ -94,15 +98,13 @@ class SizingModel:
 
 def build_sizing(
     structure: Structure,
+    formulation: Formulation,
     *,
     goal: Goal,
     caps: Iterable[Cap] = (),
-    by_racks: bool = False,
-    is_cautious: bool = False,
-    margin: Margin | None = None,
 ) -> SizingModel:
     """Build the program of the module's head for one goal, with earlier goals capped."""
-    sizing = SizingModel(structure, by_racks, margin or Margin(), is_cautious, mathopt.Model(name="sizing"))
+    sizing = SizingModel(structure, formulation, mathopt.Model(name="sizing"))
     problem = structure.problem
     for o in problem.offerings:
         sizing.units[o.id] = sizing.integer(o.max_units, f"u[{o.id}]", o.min_units)
@@ -111,7 +113,7 @@ def build_sizing(
     _add_one_layout(sizing)
     _add_limits(sizing)
     for o in problem.offerings:
-        if by_racks:
+        if formulation.by_racks:
             _add_racks(sizing, o)
         _add_packing(sizing, o)
     for component in structure.components:
@@ -180,12 +182,12 @@ def _add_packing(sizing: SizingModel, offering: Offering) -> None:
     options = sizing.structure.on_offering[offering.id]
     if not options:
         return
-    idle = sizing.margin.idle_gpus.get(offering.id, 0)
+    idle = sizing.formulation.idle_gpus.get(offering.id, 0)
     domains = offering.unit_domains * sizing.units[offering.id]
     gpus = mathopt.fast_sum(i.gpus * sizing.replicas[i.id] for i in options)
     sizing.row(gpus + idle <= offering.domain_gpus * domains, f"placement[{offering.id}]")
     rows = packing_rows(offering, options)
-    if not sizing.by_racks:
+    if not sizing.formulation.by_racks:
         _add_packing_rows(
             sizing, offering, rows, {i.id: sizing.replicas[i.id] for i in options}, domains, "all"
         )
@@ -282,13 +284,13 @@ def _failures(sizing: SizingModel, component: Component, level: Level) -> list[t
             )
             for z in zones
         ]
-    add_loss = _add_even_loss if sizing.by_racks else _add_ranged_loss
+    add_loss = _add_even_loss if sizing.formulation.bearable is None else _add_planned_loss
     lost = {i.id: add_loss(sizing, i, level) for i in component.options}
     slots = sorted({i.slot for i in component.options})
     failures: list[tuple[str, dict[str, Linear]]] = [
         (slot, {i.id: lost[i.id] for i in component.options if i.slot == slot}) for slot in slots
     ]
-    if sizing.by_racks and level is Level.RACK:
+    if sizing.formulation.by_racks and level is Level.RACK:
         for offering in structure.problem.offerings:
             inside = [i for i in component.options if i.offering == offering.id]
             for rack in range(structure.most_sets(offering, Level.RACK) if inside else 0):
@@ -322,7 +324,7 @@ def _add_even_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt
     sizing.row(lost >= sizing.replicas[option.id] * part, f"survive({level})[{option.id}]")
     if option.id in sizing.used:
         sizing.row(lost >= sizing.used[option.id], f"survive({level})[{option.id}]")
-    if sizing.by_racks and level is Level.HOST and not option.domains:
+    if sizing.formulation.by_racks and level is Level.HOST and not option.domains:
         hosts = offering.domains_per_rack * (offering.domain_gpus // offering.host_gpus)
         for rack in range(structure.most_sets(offering, Level.RACK)):
             inside = sizing.in_rack[option.id, rack] * (touched / hosts)
@@ -330,55 +332,34 @@ def _add_even_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt
     return lost
 
 
-def _add_ranged_loss(sizing: SizingModel, option: Option, level: Level) -> Linear:
-    """m_il: replicas of the option that the worst failure of the level takes, by ranges from which one is chosen.
+def _add_planned_loss(sizing: SizingModel, option: Option, level: Level) -> Linear:
+    """m_il: one of the losses k planned for, each of which allows k replicas in every failure set that is bought.
 
-    In range k some failure takes lo_k to hi_k replicas, so that at most hi_k × sets of them exist:
-
-        x_i touched_i ≤ Σ_k hi_k v_ik,  v_ik ≤ sets z_ik,  Σ_k v_ik ≤ sets bought,  Σ_k z_ik ≤ 1,  m_il = Σ_k lo_k z_ik
-
-    A cautious program takes hi_k for the loss instead: it excludes fleets, but those it finds can be spread.
+    x_i touched_i ≤ Σ_k k v_ik,  v_ik ≤ sets z_ik,  Σ_k v_ik ≤ sets bought,  Σ_k z_ik ≤ 1,  m_il = Σ_k k z_ik
     """
+    assert sizing.formulation.bearable is not None
     structure = sizing.structure
-    offering = structure.offering[option.offering]
-    touched = structure.sets_touched(option, level)
-    most_sets = structure.most_sets(offering, level)
-    ranges = loss_ranges(structure.most_replicas[option.id])
-    chosen = [sizing.integer(1, f"z[{option.id},{level}]") for _ in ranges]
-    sets = [sizing.continuous(most_sets, f"v[{option.id},{level}]") for _ in ranges]
+    name = f"survive({level})[{option.id}]"
+    most_sets = structure.most_sets(structure.offering[option.offering], level)
+    planned = sizing.formulation.bearable[option.id]
+    chosen = [sizing.integer(1, f"z[{option.id},{level}]") for _ in planned]
+    sets = [sizing.continuous(most_sets, f"v[{option.id},{level}]") for _ in planned]
     for z, v in zip(chosen, sets, strict=True):
-        sizing.row(v <= most_sets * z, f"survive({level})[{option.id}]")
-    sizing.row(mathopt.fast_sum(sets) <= _sets_bought(sizing, offering, level), f"survive({level})[{option.id}]")
-    spread = mathopt.fast_sum(most * v for (_, most), v in zip(ranges, sets, strict=True))
-    sizing.row(touched * sizing.replicas[option.id] <= spread, f"survive({level})[{option.id}]")
-    if option.id in sizing.used:
-        sizing.row(mathopt.fast_sum(chosen) == sizing.used[option.id], f"survive({level})[{option.id}]")
-    else:
-        sizing.row(mathopt.fast_sum(chosen) <= 1, f"survive({level})[{option.id}]")
-    for (_, most), z in zip(ranges, chosen, strict=True):
-        sizing.row(sizing.replicas[option.id] >= z, f"survive({level})[{option.id}]")
-    return mathopt.fast_sum((hi if sizing.is_cautious else lo) * z for (lo, hi), z in zip(ranges, chosen, strict=True))
+        sizing.row(v <= most_sets * z, name)
+    sizing.row(mathopt.fast_sum(sets) <= _sets_bought(sizing, option, level), name)
+    spread = mathopt.fast_sum(k * v for k, v in zip(planned, sets, strict=True))
+    sizing.row(structure.sets_touched(option, level) * sizing.replicas[option.id] <= spread, name)
+    sizing.row(mathopt.fast_sum(chosen) <= sizing.used.get(option.id, 1.0), name)
+    return mathopt.fast_sum(k * z for k, z in zip(planned, chosen, strict=True))
 
 
-def loss_ranges(most: int) -> list[tuple[int, int]]:
-    """Return ranges of a loss of up to `most` replicas: 1, 2, 3 to 4, 5 to 8, and so on.
-
-    >>> loss_ranges(6)
-    [(1, 1), (2, 2), (3, 4), (5, 6)]
-    """
-    ranges, low = [(1, 1)], 2
-    while low <= most:
-        ranges.append((low, min(most, 2 * low - 2 if low > 2 else 2)))
-        low = ranges[-1][1] + 1
-    return ranges
-
-
-def _sets_bought(sizing: SizingModel, offering: Offering, level: Level) -> Linear:
+def _sets_bought(sizing: SizingModel, option: Option, level: Level) -> Linear:
+    """Failure sets of the level that are bought of the option's offering; part of a rack counts as that part."""
+    offering = sizing.structure.offering[option.offering]
     domains = offering.unit_domains * sizing.units[offering.id]
     if level is Level.HOST:
         return domains * (offering.domain_gpus // offering.host_gpus)
-    size = offering.domains_per_rack
-    return (domains + (0 if sizing.is_cautious else size - 1)) * (1 / size)
+    return domains * (1 / offering.domains_per_rack)
 
 
 def _add_cover(
@@ -393,7 +374,7 @@ def _add_cover(
     serves = {i.id: dict(i.capacity) for i in component.options}
     busy: dict[str, list[Linear]] = {i.id: [] for i in component.options}
     for demand in demands:
-        rate = demand.rate + sizing.margin.spare_rate.get(demand.id, 0)
+        rate = demand.rate + sizing.formulation.spare_rate.get(demand.id, 0)
         parts: list[Linear] = []
         for i in component.options:
             capacity = serves[i.id].get(demand.id)

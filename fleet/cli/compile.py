@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.catalog.load import load_catalog
 from fleet.cli.progress import reporting
 from fleet.cli.review import print_review
-from fleet.cli.stack import LOCK, PLAN, plan_of, stack_folder
+from fleet.cli.stack import LOCK, PLAN, plan_of, refuse_plan, stack_folder
 from fleet.cli.trouble import Exit
 from fleet.cli.version import version
 from fleet.diagnostics import Rejected
@@ -56,8 +56,11 @@ def compile_stack(
     Raises:
         Rejected: with the sources that the diagnostics point into.
     """
+    refuse_plan(stack)
     progress("reading the fleet file")
     opened = open_stack(stack, load_catalog())
+    weighs_churn = opened.fleet.file.spec.policy.churn_weight > 0
+    previous = churn_against if weighs_churn else None
     inputs = Inputs(
         perf=Calibrated(),
         spec_digest=opened.spec_digest,
@@ -65,8 +68,8 @@ def compile_stack(
         compiled_by=f"fleetc {version()}",
         budget=Budget(deterministic_seconds=effort_s),
         diagnostics=opened.diagnostics,
-        previous_plan=churn_against,
-        previous_digest=None if churn_against is None else sha256_hex(dump_plan(churn_against)),
+        previous_plan=previous,
+        previous_digest=None if previous is None else sha256_hex(dump_plan(previous)),
     )
     try:
         return compile_fleet(opened.fleet, inputs, progress)

@@ -28,7 +28,8 @@ def run(subject: str, workload: str | None) -> None:
 
 
 def _rule(name: str) -> None:
-    import fleet.pipeline.stack  # noqa: F401  importing the stages registers their rules
+    import fleet.pipeline.stack  # importing the stages registers their rules
+    import fleet.pipeline.stages  # noqa: F401
 
     rule = next((rule for rule in all_rules() if rule.name == name), None)
     if rule is None:
@@ -63,7 +64,7 @@ def _explanation(plan: FleetPlan, workload: PlannedWorkload) -> list[str]:
             f"    {other.replicas} replicas, {other.gpus} GPUs, {format_usd_per_hour(other.usd_per_hour)}: {other.why_lost}"
         )
     if not workload.alternatives:
-        lines.append("  none: no other candidate reaches the SLO")
+        lines.append("  none: no other candidate was left")
     lines += ["", f"Candidates: {workload.candidates} reached the solver; dropped before it:"]
     lines += [f"  {row.count:5d}  {row.reason}: for example {row.example}" for row in workload.dropped] or [
         "  none"

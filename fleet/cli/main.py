@@ -12,7 +12,7 @@ import typer
 app = typer.Typer(
     name="fleetc",
     help="The fleet compiler: models, SLOs, demand and GPUs in; a proven plan, manifests and engine configs out.",
-    epilog="Exit codes: 0 done, 1 error, 2 something changed (with --check or --detailed-exitcode), 3 infeasible, 4 policy failed.",
+    epilog="Exit codes: 0 done, 1 error, 2 something changed (with --check or --detailed-exitcode), 3 infeasible.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -14,11 +14,24 @@ def reporting(quiet: bool) -> Iterator[Callable[[str], None]]:
     if quiet:
         yield lambda _: None
         return
-    started = monotonic()
     if sys.stderr.isatty():
         from rich.console import Console
 
         with Console(stderr=True).status("reading") as status:
             yield lambda text: status.update(text)
     else:
-        yield lambda text: print(f"[{monotonic() - started:5.1f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201
+        yield _Lines().tell
+
+
+class _Lines:
+    """Plain lines for a log: at most one a second, so that long work is followed and short work is silent."""
+
+    def __init__(self) -> None:
+        self._started = self._told = monotonic()
+
+    def tell(self, text: str) -> None:
+        now = monotonic()
+        if now - self._told >= 1.0:
+            self._told = now
+            sys.stderr.write(f"[{now - self._started:5.1f} s] {text}\n")
+            sys.stderr.flush()

@@ -16,6 +16,12 @@ def stack_folder(stack: Path) -> Path:
     return stack if stack.is_dir() else stack.parent
 
 
+def refuse_plan(stack: Path) -> None:
+    """Stop where a plan is given in place of a stack."""
+    if stack.is_file() and stack.suffix == ".json":
+        raise Stop(f"{stack} is a plan, not a fleet file", f"give the stack's folder: {stack.parent}")
+
+
 def plan_path(stack: Path) -> Path:
     """Return where a stack's plan is: beside its fleet file."""
     return stack_folder(stack) / PLAN

@@ -24,7 +24,6 @@ class Exit(IntEnum):
     ERROR = 1
     CHANGED = 2
     INFEASIBLE = 3
-    POLICY = 4
 
 
 class Stop(Exception):

@@ -11,6 +11,7 @@ from fleet.cli.stack import committed_plan
 from fleet.cli.trouble import Exit
 from fleet.plan.staleness import staleness
 from fleet.plan.verify import RULES_CHECKED, verify_plan
+from fleet.review.format import counted
 
 
 def run(stack: Path) -> None:
@@ -24,7 +25,8 @@ def run(stack: Path) -> None:
         sys.stderr.write(f"error[stale-plan]: {reason}\n")
     summary = plan.summary
     sys.stdout.write(
-        f"{len(RULES_CHECKED)} rules recomputed over {len(plan.deployments)} deployments, {summary.gpus_used} GPUs, {len(plan.domains)} NVLink domains: "
+        f"{len(RULES_CHECKED)} rules recomputed over {counted(len(plan.deployments), 'deployment')}, {counted(summary.gpus_used, 'GPU')}, "
+        f"{counted(len(plan.domains), 'NVLink domain')}: "
         f"{len(violations)} violations; the plan is {'stale' if reason else 'up to date'}\n"
     )
     if violations or reason:

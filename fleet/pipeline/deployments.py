@@ -10,7 +10,7 @@ from typing import Literal
 
 from fleet.candidates.need import Candidate, Shape
 from fleet.layout import Role
-from fleet.perf.interface import Estimate, Percentiles, PerformanceModel, ServedPoint
+from fleet.perf.interface import Capacity, Estimate, Percentiles, PerformanceModel, ServedPoint
 from fleet.perf.replica import WorkerSpec
 from fleet.perf.serving import served_at
 from fleet.pipeline.lower import capacity_milli
@@ -106,6 +106,7 @@ def lift_deployment(
         prefill=BoundLine(
             bound=capacity.prefill.prefill_bound.value, shares=_shares(capacity.prefill.prefill_shares)
         ),
+        prefill_time_share=_digits(_prefill_share(candidate, rate / replicas)),
         provenance=_provenance(capacity.decode),
         usd_per_hour=round(usd, 6),
         usd_per_million_output_tokens=_digits(usd / million_output),
@@ -167,11 +168,11 @@ def _target(candidate: Candidate, workers: tuple[WorkerGroup, ...]) -> Target:
 
 
 def _served(chosen: Chosen, workload: ResolvedWorkload, served: ServedPoint, rate: float) -> Served:
-    error = chosen.candidate.capacity.decode.relative_error_p90
+    errors = _errors(chosen.candidate.capacity, served)
     quantiles = {"ttft": served.ttft, "tpot": served.tpot, "e2e": served.e2e}
     limits = []
     for target in workload.targets:
-        predicted = quantiles[target.metric].at(target.quantile)
+        predicted, error = quantiles[target.metric].at(target.quantile), errors[target.metric]
         limits.append(
             LimitLine(
                 metric=target.metric,
@@ -196,6 +197,13 @@ def _served(chosen: Chosen, workload: ResolvedWorkload, served: ServedPoint, rat
     )
 
 
+def _errors(capacity: Capacity, served: ServedPoint) -> dict[str, float]:
+    """Relative 90 % errors by metric; end to end has TTFT's and TPOT's in proportion to their shares of its mean."""
+    ttft, tpot = capacity.prefill.ttft_relative_error_p90, capacity.decode.relative_error_p90
+    waiting = min(served.ttft.mean / served.e2e.mean, 1.0)
+    return {"ttft": ttft, "tpot": tpot, "e2e": waiting * ttft + (1.0 - waiting) * tpot}
+
+
 def _kv_transfer_ms(candidate: Candidate, workload: ResolvedWorkload) -> float:
     """Mean time to move one prompt's KV cache to the decode worker, milliseconds; 0 when nothing moves."""
     replica = candidate.shape.replica
@@ -207,6 +215,15 @@ def _kv_transfer_ms(candidate: Candidate, workload: ResolvedWorkload) -> float:
         / replica.kv_link_bytes_per_s
         * 1e3
     )
+
+
+def _prefill_share(candidate: Candidate, rate_req_per_s: float) -> float:
+    """Share of a replica's GPU time that prefill takes at a rate: of its prefill workers, or of its one mixed worker."""
+    shape, busy = candidate.shape, rate_req_per_s * candidate.capacity.prefill.prefill_ms / 1e3
+    if not shape.is_disaggregated:
+        return min(busy, 1.0)
+    (prefill, count), _ = shape.workers
+    return min(busy / count, 1.0) * count * prefill.layout.gpus / shape.gpus
 
 
 def _kv_link(shape: Shape) -> Literal["none", "nvlink", "network"]:

@@ -119,7 +119,7 @@ def _prefix(workload: ResolvedWorkload, deployments: Sequence[Deployment]) -> Re
     prefix = demand.prefix
     if prefix.hit_ratio == 0 and prefix.shared_tokens == 0:
         return "not known: demand.prefix states neither shared tokens nor a hit ratio", False
-    prefill_share = sum(d.usd_per_hour * _prefill_share(d) for d in deployments)
+    prefill_share = sum(d.usd_per_hour * d.prefill_time_share for d in deployments)
     computed = 1.0 - cached
     missed = max(prefix.hit_ratio - cached, 0.0)
     spent = f"prefill of uncached tokens takes about {format_usd_per_hour(prefill_share)}"
@@ -131,18 +131,6 @@ def _prefix(workload: ResolvedWorkload, deployments: Sequence[Deployment]) -> Re
     return (
         f"none of the stated sharing is lost: {format_share(cached)} of prompt tokens come from the cache; {spent}",
         True,
-    )
-
-
-def _prefill_share(deployment: Deployment) -> float:
-    """Share of a deployment's GPUs that prefill takes: by GPUs where roles are apart, else by the step's terms."""
-    groups = {g.role.value: g.gpus_per_replica for g in deployment.workers}
-    if "prefill" in groups:
-        return groups["prefill"] / deployment.gpus_per_replica
-    return sum(
-        share
-        for name, share in deployment.decode.shares.items()
-        if "prefill" in name or "interference" in name
     )
 
 

@@ -153,6 +153,7 @@ class Deployment(PlanModel):
     mean_batch_per_replica: float
     decode: BoundLine
     prefill: BoundLine
+    prefill_time_share: float = Field(default=0.0, ge=0, le=1)  # of its GPUs' time at the planning peak
     provenance: ProvenanceLine
     usd_per_hour: float  # GPUs of the replicas at the offering's price for each usable GPU
     usd_per_million_output_tokens: float

@@ -78,6 +78,7 @@ def write_tree(plan: FleetPlan, graph: ResourceGraph, out: Path) -> WrittenTree:
     """
     files = tree_files(plan, graph)
     ours = _read_manifest(out)
+    _refuse_another_fleet(ours, files)
     stale = sorted(set(ours) - set(files))
     _refuse_foreign(out, files, ours, stale)
     present = {path: _digest(out / path) for path in [*files, *stale]}
@@ -142,6 +143,16 @@ def _is_safe(path: str) -> bool:
         and len(parts) > 1
         and all(_COMPONENT.fullmatch(part) and part not in (".", "..") for part in parts)
     )
+
+
+def _refuse_another_fleet(ours: Mapping[str, str], files: Mapping[str, str]) -> None:
+    """One folder holds one fleet: files of another would be taken for stale ones and removed."""
+    [mine] = {PurePosixPath(path).parts[1] for path in files}
+    others = sorted({PurePosixPath(path).parts[1] for path in ours} - {mine})
+    if others:
+        raise TreeRefused(
+            f"the folder holds the tree of fleet '{others[0]}', not of '{mine}'. Give each fleet a folder of its own."
+        )
 
 
 def _refuse_foreign(

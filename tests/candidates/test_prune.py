@@ -21,7 +21,9 @@ LOAD = Load(
     lengths=Lengths((500.0, 2000.0), (100.0, 400.0), (0.5, 0.5)),
     targets=(Target("ttft", 95, 2000.0), Target("tpot", 95, 60.0)),
 )
-ANYTHING = Limits(max_tp=72, max_gpus_per_replica=72, allow_pipeline=True, allow_aggregated=True, allow_disaggregated=True)
+ANYTHING = Limits(
+    max_tp=72, max_gpus_per_replica=72, allow_pipeline=True, allow_aggregated=True, allow_disaggregated=True
+)
 
 
 def place(accelerator: str) -> Place:
@@ -62,7 +64,9 @@ def test_every_layout_is_one_that_the_model_and_the_domain_can_have(model: str, 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("accelerator", PLACES)
-def test_every_shape_takes_the_gpus_of_its_workers_and_stays_in_its_place(model: str, accelerator: str) -> None:
+def test_every_shape_takes_the_gpus_of_its_workers_and_stays_in_its_place(
+    model: str, accelerator: str
+) -> None:
     where = place(accelerator)
     shapes, _ = enumerate_shapes(need(model, Precision.FP8), where)
     for shape in shapes:
@@ -88,13 +92,27 @@ def test_a_precision_that_the_hardware_lacks_is_dropped_with_the_reason() -> Non
 
 
 def test_the_policy_decides_on_modes_and_pipelines() -> None:
-    aggregated = Limits(max_tp=2, max_gpus_per_replica=4, allow_pipeline=False, allow_aggregated=True, allow_disaggregated=False)
+    aggregated = Limits(
+        max_tp=2,
+        max_gpus_per_replica=4,
+        allow_pipeline=False,
+        allow_aggregated=True,
+        allow_disaggregated=False,
+    )
     shapes, _ = enumerate_shapes(need("llama-3.1-8b", limits=aggregated), place("h100-sxm"))
     assert shapes
     assert {(s.is_disaggregated, s.replica.decoder.layout.pp) for s in shapes} == {(False, 1)}
     assert max(s.replica.decoder.layout.tp for s in shapes) <= 2
-    apart = Limits(max_tp=8, max_gpus_per_replica=8, allow_pipeline=False, allow_aggregated=False, allow_disaggregated=True)
-    assert all(s.is_disaggregated for s in enumerate_shapes(need("llama-3.1-8b", limits=apart), place("h100-sxm"))[0])
+    apart = Limits(
+        max_tp=8,
+        max_gpus_per_replica=8,
+        allow_pipeline=False,
+        allow_aggregated=False,
+        allow_disaggregated=True,
+    )
+    assert all(
+        s.is_disaggregated for s in enumerate_shapes(need("llama-3.1-8b", limits=apart), place("h100-sxm"))[0]
+    )
 
 
 @cache

@@ -167,7 +167,7 @@ def test_too_much_demand_is_infeasible_with_the_lines_that_conflict(fleetc: Flee
     assert ran.code == 3
     assert "error[fleet-is-infeasible]" in ran.err
     assert "available: {hosts: 4}" in ran.err
-    assert "would work alone with" in ran.err
+    assert "alone it would do with" in ran.err
 
 
 def test_too_small_a_budget_is_infeasible_and_says_how_much_is_needed(fleetc: Fleetc, stack: Path) -> None:

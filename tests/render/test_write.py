@@ -78,14 +78,30 @@ def test_a_change_touches_only_what_changed(tmp_path: Path) -> None:
     assert all("chat" in name for name in result.written)
 
 
+def _renamed(plan: FleetPlan, fleet: str) -> FleetPlan:
+    return plan.model_copy(update={"fleet": fleet})
+
+
 def test_what_the_plan_no_longer_has_is_removed_with_its_empty_folder(tmp_path: Path) -> None:
     _write(prod_plan(), tmp_path)
     plan = prod_plan(without=("batch",))
     result = _write(plan, tmp_path)
     assert "clusters/prod/inference/dynamographdeployment-batch-h200-east.yaml" in result.removed
     assert {name for name in _state(tmp_path) if name != MANIFEST} == set(tree_files(plan, build_graph(plan)))
-    _write(dev_plan(), tmp_path)
-    assert not (tmp_path / "clusters/prod").exists()
+    other = _renamed(dev_plan(), "prod")
+    elsewhere = other.delivery.model_copy(update={"namespace": "elsewhere"})
+    gateway = other.gateway.model_copy(update={"namespace": "elsewhere"})
+    _write(other.model_copy(update={"delivery": elsewhere, "gateway": gateway}), tmp_path)
+    assert not (tmp_path / "clusters/prod/inference").exists()
+    assert (tmp_path / "clusters/prod/elsewhere").exists()
+
+
+def test_the_folder_of_another_fleet_is_refused_and_left_alone(tmp_path: Path) -> None:
+    _write(prod_plan(), tmp_path)
+    before = _state(tmp_path)
+    with pytest.raises(TreeRefused, match="holds the tree of fleet 'prod', not of 'dev'"):
+        _write(dev_plan(), tmp_path)
+    assert _state(tmp_path) == before
 
 
 def test_files_that_are_not_ours_are_left_alone(tmp_path: Path) -> None:
@@ -215,10 +231,10 @@ def test_an_interrupted_run_does_not_stand_in_the_way_of_another_plan(
 
     monkeypatch.setattr(write, "write_atomically", breaks_half_way)
     with pytest.raises(OSError, match="disk full"):
-        _write(dev_plan(replicas=2), tmp_path)
+        _write(_renamed(dev_plan(replicas=2), "prod"), tmp_path)
     monkeypatch.undo()
-    assert (tmp_path / SERVED).exists()
-    plan = dev_plan(replicas=3)
+    assert (tmp_path / "clusters/prod/inference").exists()
+    plan = _renamed(dev_plan(replicas=3), "prod")
     _write(plan, tmp_path)
     assert {name for name in _state(tmp_path) if name != MANIFEST} == set(tree_files(plan, build_graph(plan)))
 

@@ -22,7 +22,9 @@ def cheapest_by_enumeration(problem: Problem) -> int | None:
         if not all(within(problem, bought, limit) for limit in problem.limits):
             continue
         cost = cost_of(problem, bought)
-        if (best is None or cost < best) and any(works(problem, fleet) for fleet in fillings(problem, bought)):
+        if (best is None or cost < best) and any(
+            works(problem, fleet) for fleet in fillings(problem, bought)
+        ):
             best = cost
     return best
 
@@ -90,10 +92,16 @@ def works(problem: Problem, fleet: dict[str, Places]) -> bool:
     slots = [option[i].slot for i in fleet]
     if len(set(slots)) < len(slots):
         return False
-    if any(option[i].max_replicas is not None and len(places) > option[i].max_replicas for i, places in fleet.items()):
+    if any(
+        option[i].max_replicas is not None and len(places) > option[i].max_replicas
+        for i, places in fleet.items()
+    ):
         return False
     for d in problem.demands:
-        if sum(len(places) for i, places in fleet.items() if dict(option[i].capacity).get(d.id)) < d.min_replicas:
+        if (
+            sum(len(places) for i, places in fleet.items() if dict(option[i].capacity).get(d.id))
+            < d.min_replicas
+        ):
             return False
     counts = {i: len(places) for i, places in fleet.items()}
     if not serves(problem, counts, {d.id for d in problem.demands}):
@@ -107,16 +115,24 @@ def works(problem: Problem, fleet: dict[str, Places]) -> bool:
     return True
 
 
-def failure_sets(problem: Problem, fleet: dict[str, Places], level: Level) -> list[frozenset[tuple[str, int, int]]]:
+def failure_sets(
+    problem: Problem, fleet: dict[str, Places], level: Level
+) -> list[frozenset[tuple[str, int, int]]]:
     offering = {o.id: o for o in problem.offerings}
     hosts = {host for places in fleet.values() for place in places for host in place}
 
     def name(host: tuple[str, int, int]) -> tuple[str, int, int] | tuple[str, int] | str:
         if level is Level.HOST:
             return host
-        return (host[0], host[1] // offering[host[0]].domains_per_rack) if level is Level.RACK else offering[host[0]].zone
+        return (
+            (host[0], host[1] // offering[host[0]].domains_per_rack)
+            if level is Level.RACK
+            else offering[host[0]].zone
+        )
 
-    return [frozenset(x for x in hosts if name(x) == key) for key in sorted({name(x) for x in hosts}, key=str)]
+    return [
+        frozenset(x for x in hosts if name(x) == key) for key in sorted({name(x) for x in hosts}, key=str)
+    ]
 
 
 def serves(problem: Problem, counts: dict[str, int], names: set[str]) -> bool:

@@ -31,7 +31,11 @@ def offerings(draw: st.DrawFn, name: str) -> Offering:
 
 @st.composite
 def options(draw: st.DrawFn, number: int, offering: Offering, workloads: list[str]) -> Option:
-    sizes = [(g, 0) for g in range(1, offering.domain_gpus + 1) if g <= offering.host_gpus or g % offering.host_gpus == 0]
+    sizes = [
+        (g, 0)
+        for g in range(1, offering.domain_gpus + 1)
+        if g <= offering.host_gpus or g % offering.host_gpus == 0
+    ]
     sizes += [(offering.domain_gpus * k, k) for k in (1, 2)]
     gpus, domains = draw(st.sampled_from(sizes))
     served = draw(st.lists(st.sampled_from(workloads), min_size=1, max_size=2, unique=True))
@@ -50,14 +54,27 @@ def options(draw: st.DrawFn, number: int, offering: Offering, workloads: list[st
 def problems(draw: st.DrawFn) -> Problem:
     places = [draw(offerings(name)) for name in ["o0", "o1"][: draw(st.integers(1, 2))]]
     workloads = ["w0", "w1"][: draw(st.integers(1, 2))]
-    drawn = [draw(options(n, draw(st.sampled_from(places)), workloads)) for n in range(draw(st.integers(1, 3)))]
+    drawn = [
+        draw(options(n, draw(st.sampled_from(places)), workloads)) for n in range(draw(st.integers(1, 3)))
+    ]
     demands = [
-        Demand(w, draw(st.integers(1, 10)), draw(st.sampled_from([0, 1, 1, 2])), draw(st.one_of(st.just(frozenset()), st.frozensets(st.sampled_from(LEVELS), max_size=2))))
+        Demand(
+            w,
+            draw(st.integers(1, 10)),
+            draw(st.sampled_from([0, 1, 1, 2])),
+            draw(st.one_of(st.just(frozenset()), st.frozensets(st.sampled_from(LEVELS), max_size=2))),
+        )
         for w in workloads
     ]
     limits = draw(
         st.lists(
-            st.builds(Limit, st.just("limit"), st.sampled_from(["budget", "power"]), st.just(frozenset(o.id for o in places)), st.integers(8, 60)),
+            st.builds(
+                Limit,
+                st.just("limit"),
+                st.sampled_from(["budget", "power"]),
+                st.just(frozenset(o.id for o in places)),
+                st.integers(8, 60),
+            ),
             max_size=1,
         )
     )
