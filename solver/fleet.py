@@ -11,8 +11,8 @@ from solver.exact import place_exactly
 from solver.goals import Goal, amount_of
 from solver.outcome import Answer, Assignment
 from solver.placement import Order, Unplaced, allowance_rules, place
+from solver.program import Cells, SizingModel
 from solver.shares import allowance, split_traffic
-from solver.sizing import SizingModel
 from solver.structure import Structure
 from solver.verify import UnsoundSizing, Violation, verify
 
@@ -21,12 +21,13 @@ _ROUNDING_RULES = ("cover", "capacity", "survive")
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Units, replicas, pieces of traffic and, when decided, replicas by rack; not yet placed."""
+    """Units, replicas, pieces of traffic and, when told apart, replicas by cell; not yet placed."""
 
     units: Mapping[str, int]
     replicas: Mapping[str, int]
     pieces: Mapping[tuple[str, str], int]
-    in_rack: Mapping[tuple[str, int], int] | None = None
+    cells: Cells
+    in_cell: Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,8 @@ def read_fleet(sizing: SizingModel, values: Mapping[mathopt.Variable, float]) ->
         return {name: count for name, variable in variables.items() if (count := round(values[variable]))}
 
     pieces = {key: count for key, variable in sizing.pieces.items() if (count := round(values[variable]))}
-    in_rack = {key: count for key, variable in sizing.in_rack.items() if (count := round(values[variable]))}
-    return Fleet(
-        whole(sizing.units), whole(sizing.replicas), pieces, in_rack if sizing.formulation.by_racks else None
-    )
+    in_cell = {key: count for key, variable in sizing.in_cell.items() if (count := round(values[variable]))}
+    return Fleet(whole(sizing.units), whole(sizing.replicas), pieces, sizing.formulation.cells, in_cell)
 
 
 def settle(
@@ -71,7 +70,7 @@ def settle(
     ]
     if short:
         return Short(tuple(sorted(set(short))))
-    order = Order(fleet.units, fleet.replicas, allowances, fleet.in_rack)
+    order = Order(fleet.units, fleet.replicas, allowances, fleet.cells, fleet.in_cell)
     places = place(structure, order)
     if isinstance(places, Unplaced) and effort > 0:
         places = place_exactly(structure, order, effort) or places

@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 from solver.outcome import Assignment
 from solver.problem import Level, Offering, Option
+from solver.program import Cells
 from solver.shares import Allowance
 from solver.structure import Component, Structure
 
@@ -38,12 +39,13 @@ class Unplaced:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A fleet to place: units, replicas, the losses each component bears, and replicas by rack when already decided."""
+    """A fleet to place: units, replicas, the losses each component bears, and replicas by cell when that is decided."""
 
     units: Mapping[str, int]
     replicas: Mapping[str, int]
     allowances: Mapping[tuple[int, Level], Allowance]  # (component's index, level)
-    in_rack: Mapping[tuple[str, int], int] | None = None
+    cells: Cells = Cells.NONE
+    in_cell: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 def place(structure: Structure, order: Order) -> tuple[Assignment, ...] | Unplaced:
@@ -197,7 +199,7 @@ class _Floor:
         while heap and len(placed) < wanted:
             cost, domain = heapq.heappop(heap)
             fit = self._fit(option, domain)
-            if fit is None or (quota is not None and quota[self._rack_of(domain)] < 1):
+            if fit is None or (quota is not None and quota[self._cell_of(domain)] < 1):
                 continue
             if fit[0] > cost:
                 heapq.heappush(heap, (fit[0], domain))
@@ -205,17 +207,20 @@ class _Floor:
             self._take(option, fit[1])
             placed.append(fit[1])
             if quota is not None:
-                quota[self._rack_of(domain)] -= 1
+                quota[self._cell_of(domain)] -= 1
             again = self._fit(option, domain)
             if again is not None:
                 heapq.heappush(heap, (again[0], domain))
         return placed if len(placed) == wanted else self._unplaced(option, wanted - len(placed))
 
     def _quota(self, option: Option) -> dict[int, int] | None:
-        if self.order.in_rack is None:
+        if self.order.cells is Cells.NONE:
             return None
-        racks = range(self._rack_of(len(self.free)) + 1)
-        return {rack: self.order.in_rack.get((option.id, rack), 0) for rack in racks}
+        cells = {self._cell_of(d) for d in range(len(self.free))}
+        return {cell: self.order.in_cell.get((option.id, cell), 0) for cell in sorted(cells)}
+
+    def _cell_of(self, domain: int) -> int:
+        return self._rack_of(domain) if self.order.cells is Cells.RACKS else domain
 
     def _unplaced(self, option: Option, left_over: int) -> Unplaced:
         size = self.offering.host_gpus

@@ -6,8 +6,9 @@ from solver.engines import Status, run_mip
 from solver.fleet import read_fleet, settle
 from solver.goals import Goal, amount_of, later_goals
 from solver.outcome import Answer
-from solver.search import Search, racks_can_be_told_apart
-from solver.sizing import Cap, Formulation, build_sizing
+from solver.program import Formulation
+from solver.search import Search, cells_of
+from solver.sizing import Cap, build_sizing
 from solver.structure import Structure
 
 
@@ -16,7 +17,7 @@ def refine(search: Search) -> None:
     structure = search.structure
     assert search.answer is not None
     caps = [Cap(search.goal, search.answer.cost)]
-    formulation = Formulation(by_racks=racks_can_be_told_apart(structure))
+    formulation = Formulation(cells_of(structure))
     for goal in later_goals(structure):
         search.progress(f"choosing among equals: {goal}")
         sizing = build_sizing(structure, formulation, goal=goal, caps=caps)

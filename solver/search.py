@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -13,11 +13,12 @@ from solver.goals import Goal
 from solver.outcome import Answer, Attempt
 from solver.placement import Unplaced, Want
 from solver.problem import Level, Problem
-from solver.sizing import Cap, Formulation, SizingModel, build_sizing, goal_grain
+from solver.program import Cells, Formulation, SizingModel
+from solver.sizing import Cap, build_sizing, goal_grain
 from solver.structure import Structure, analyse
 
-_MOST_RACKS = 48  # beyond, racks are too many to be told apart in a program
-_MOST_RACK_VARIABLES = 8_000
+_MOST_CELLS = 48  # beyond, racks or domains are too many to be told apart in a program
+_MOST_CELL_VARIABLES = 8_000
 _TARGETS = 4  # amounts between bound and answer that are tried
 _REPAIRS = 8
 _WORK_PER_SECOND = 100_000  # nodes × variables that GSCIP gets through in a deterministic second
@@ -91,35 +92,44 @@ def _effort(run: Run, found: Answer | Unplaced | Short | None) -> str:
 def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None = None) -> Search:
     """Search for the best fleet of a goal, by default the problem's own.
 
-    Few racks: the program that tells them apart, then targets between its bound and its answer. Many racks: the compact
-    program for the bound and for which options are worth having, then cautious programs over those options.
+    Few racks or domains: the program that tells them apart, then targets between its bound and its answer. Many: the
+    compact program for the bound and for which options are worth having, then cautious programs over those options.
     """
     structure = analyse(problem)
     wanted = goal or Goal(problem.objective)
     search = Search(structure, progress, wanted, bound=0 if wanted is Goal.ANY else floor(problem))
-    by_racks = racks_can_be_told_apart(structure)
-    fleet = _open(search, Formulation(by_racks=by_racks), part=0.3)
-    if by_racks and not search.is_done:
-        _close_gap(search)
+    cells = cells_of(structure)
+    fleet = _open(search, cells, part=0.3)
+    if cells is not Cells.NONE and not search.is_done:
+        _close_gap(search, cells)
     if search.answer is None and not search.is_infeasible:
         _be_cautious(search, fleet)
     return search
 
 
-def racks_can_be_told_apart(structure: Structure) -> bool:
-    """Whether placement matters and racks are few enough for a variable for each option and rack."""
-    racks = {o.id: structure.most_sets(o, Level.RACK) for o in structure.problem.offerings}
-    variables = sum(racks[i.offering] for i in structure.options)
-    decides = any(level is not Level.ZONE for c in structure.components for level, _ in c.levels)
+def cells_of(structure: Structure) -> Cells:
+    """Choose what a program can afford to tell apart: domains when hosts must be outlived, else racks, else nothing."""
+    levels = {level for c in structure.components for level, _ in c.levels}
     packs = any(o.domain_gpus > o.host_gpus for o in structure.problem.offerings)
-    return (decides or packs) and sum(racks.values()) <= _MOST_RACKS and variables <= _MOST_RACK_VARIABLES
+    if not levels & {Level.HOST, Level.RACK} and not packs:
+        return Cells.NONE
+    domains = {o.id: o.max_units * o.unit_domains for o in structure.problem.offerings}
+    racks = {o.id: structure.most_sets(o, Level.RACK) for o in structure.problem.offerings}
+    if Level.HOST in levels and _are_few(structure, domains):
+        return Cells.DOMAINS
+    return Cells.RACKS if _are_few(structure, racks) else Cells.NONE
 
 
-def _open(search: Search, formulation: Formulation, part: float) -> Fleet | None:
+def _are_few(structure: Structure, cells: Mapping[str, int]) -> bool:
+    variables = sum(cells[i.offering] for i in structure.options)
+    return sum(cells.values()) <= _MOST_CELLS and variables <= _MOST_CELL_VARIABLES
+
+
+def _open(search: Search, cells: Cells, part: float) -> Fleet | None:
     """Run the first formulation for a bound, a fleet and perhaps an answer."""
-    name = "by racks" if formulation.by_racks else "compact"
+    name = str(cells)
     search.progress(f"sizing: {name}")
-    sizing = build_sizing(search.structure, formulation, goal=search.goal)
+    sizing = build_sizing(search.structure, Formulation(cells), goal=search.goal)
     nodes = search.nodes(sizing, part)
     run = run_mip(sizing.model, nodes=nodes, gap=search.gap / 2, first_only=search.goal is Goal.ANY)
     search.is_infeasible = run.status is Status.INFEASIBLE
@@ -132,12 +142,12 @@ def _open(search: Search, formulation: Formulation, part: float) -> Fleet | None
     return fleet
 
 
-def _close_gap(search: Search) -> None:
+def _close_gap(search: Search, cells: Cells) -> None:
     """Ask for any fleet at all that amounts to no more than a target: one found is an answer, none is a bound.
 
     The first target is the bound itself, the next ones halve the gap or, when that is too hard to decide, less of it.
     """
-    if search.answer is None and _aim(search, None, part=0.2) is not Status.FOUND:
+    if search.answer is None and _aim(search, cells, None, part=0.2) is not Status.FOUND:
         return
     ratio, part = 0.0, 0.06
     for _ in range(_TARGETS):
@@ -147,17 +157,17 @@ def _close_gap(search: Search) -> None:
         target = search.bound + search.grain * steps
         if target >= search.answer.cost:
             return
-        status = _aim(search, target, part)
+        status = _aim(search, cells, target, part)
         ratio = (1 + ratio) / 2 if status is Status.OPEN else 0.5
         part = 0.2
 
 
-def _aim(search: Search, target: int | None, part: float) -> Status:
+def _aim(search: Search, cells: Cells, target: int | None, part: float) -> Status:
     """Decide whether some fleet amounts to no more than the target."""
     name = "any fleet" if target is None else f"target {target}"
     search.progress(f"sizing: {name}")
     caps = () if target is None else (Cap(search.goal, target),)
-    sizing = build_sizing(search.structure, Formulation(by_racks=True), goal=Goal.ANY, caps=caps)
+    sizing = build_sizing(search.structure, Formulation(cells), goal=Goal.ANY, caps=caps)
     run = run_mip(sizing.model, nodes=search.nodes(sizing, part), gap=0.0, first_only=True)
     if run.status is Status.INFEASIBLE:
         if target is None:

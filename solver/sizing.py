@@ -7,7 +7,8 @@ Data
 Variables
     u_o  units, x_i  replicas, y_i  option i is used, f_iw  replicas of i that w keeps busy, k_iw  pieces of w on i
     m_il       replicas of i that the worst failure of level l (host, rack) takes
-    n_ir, h_r  replicas of i in rack r, domains in rack r: only in the formulation by racks
+    n_ir, h_r  replicas of i (of one over whole domains: its parts) in cell r, domains in cell r: a cell is a rack or a
+               domain of the offering, told apart when there are few
 Model
     min  Σ_o c_o u_o + Σ_i c_i x_i
     s.t. Σ_i (q_iw / d_w) f_iw ≥ 1                        (cover)         one workload alone: Σ_i min(q_i / d, 1) x_i ≥ 1
@@ -22,39 +23,23 @@ Model
 What a failure loses, each a relaxation of every placement:
     zone     lost_i = x_i in the zone: exact
     compact  for each slot, lost_i = m_il: some host or rack takes at least ⌈x_i touched_i / sets⌉ replicas of i
-    by racks lost_i = n_ir, for each rack r of the offering; m_il ≥ n_ir touched_i / hosts in the rack
+    cells    lost_i = Σ n_ir over each rack's cells; m_il ≥ n_ir touched_i / hosts in the cell
+    cautious m_il is chosen among losses planned for, which bound the replicas in every host or rack: excludes fleets
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from ortools.math_opt.python import mathopt
 
+from solver.failures import failures
 from solver.goals import Goal, weights
 from solver.packing import PackingRow, packing_rows
-from solver.problem import Demand, Level, Offering, Option
+from solver.problem import Demand, Offering, Option
+from solver.program import Cells, Formulation, Linear, SizingModel
 from solver.structure import Component, Structure
-
-Linear: TypeAlias = mathopt.LinearTypes
-
-
-@dataclass(frozen=True, slots=True)
-class Formulation:
-    """Which program to write.
-
-    Without `bearable` and slack it excludes no fleet that could be placed, and its bound holds. With them it excludes
-    some: its fleets are easier to place, and its bound proves nothing.
-    """
-
-    by_racks: bool = False
-    bearable: Mapping[str, tuple[int, ...]] | None = (
-        None  # option -> losses planned for, of which one is chosen
-    )
-    idle_gpus: Mapping[str, int] = field(default_factory=dict)  # offering -> GPUs left free
-    spare_rate: Mapping[str, int] = field(default_factory=dict)  # workload -> milli-requests/s on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +48,6 @@ class Cap:
 
     goal: Goal
     amount: int
-
-
-@dataclass(slots=True)
-class SizingModel:
-    """A program under construction, with the variables that an answer is read from."""
-
-    structure: Structure
-    formulation: Formulation
-    model: mathopt.Model
-    units: dict[str, mathopt.Variable] = field(default_factory=dict)
-    replicas: dict[str, mathopt.Variable] = field(default_factory=dict)
-    used: dict[str, mathopt.Variable] = field(default_factory=dict)
-    pieces: dict[tuple[str, str], mathopt.Variable] = field(default_factory=dict)
-    in_rack: dict[tuple[str, int], mathopt.Variable] = field(default_factory=dict)
-    rack_domains: dict[tuple[str, int], mathopt.Variable] = field(default_factory=dict)
-
-    def integer(self, upper: int, name: str, lower: int = 0) -> mathopt.Variable:
-        return self.model.add_integer_variable(
-            lb=lower, ub=upper, name=f"{name} {self.model.get_num_variables()}"
-        )
-
-    def continuous(self, upper: float, name: str) -> mathopt.Variable:
-        return self.model.add_variable(lb=0.0, ub=upper, name=f"{name} {self.model.get_num_variables()}")
-
-    def units_first(self) -> dict[mathopt.Variable, int]:
-        """Branching priorities: what to buy, then which layouts."""
-        return dict.fromkeys(self.units.values(), 2) | dict.fromkeys(self.used.values(), 1)
-
-    def row(self, constraint: object, name: str) -> None:
-        """Add a constraint; several rows may go by one rule's name, the number keeps them apart."""
-        self.model.add_linear_constraint(constraint, name=f"{name} {self.model.get_num_linear_constraints()}")
 
 
 def build_sizing(
@@ -113,8 +67,8 @@ def build_sizing(
     _add_one_layout(sizing)
     _add_limits(sizing)
     for o in problem.offerings:
-        if formulation.by_racks:
-            _add_racks(sizing, o)
+        if formulation.cells is not Cells.NONE:
+            _add_cells(sizing, o)
         _add_packing(sizing, o)
     for component in structure.components:
         _add_component(sizing, component)
@@ -187,19 +141,16 @@ def _add_packing(sizing: SizingModel, offering: Offering) -> None:
     gpus = mathopt.fast_sum(i.gpus * sizing.replicas[i.id] for i in options)
     sizing.row(gpus + idle <= offering.domain_gpus * domains, f"placement[{offering.id}]")
     rows = packing_rows(offering, options)
-    if not sizing.formulation.by_racks:
-        _add_packing_rows(
-            sizing, offering, rows, {i.id: sizing.replicas[i.id] for i in options}, domains, "all"
-        )
+    if sizing.formulation.cells is Cells.NONE:
+        count = {i.id: sizing.replicas[i.id] for i in options}
+        _add_packing_rows(sizing, offering, rows, count, domains, "all")
         return
-    for rack in range(sizing.structure.most_sets(offering, Level.RACK)):
-        inside = {i.id: (1 / max(1, i.domains)) * sizing.in_rack[i.id, rack] for i in options}
-        available = sizing.rack_domains[offering.id, rack]
-        volume = [i.gpus * inside[i.id] for i in options]
-        sizing.row(
-            mathopt.fast_sum(volume) <= offering.domain_gpus * available, f"placement[{offering.id},{rack}]"
-        )
-        _add_packing_rows(sizing, offering, rows, inside, available, str(rack))
+    for cell in range(sizing.cell_count(offering)):
+        inside = {i.id: (1 / max(1, i.domains)) * sizing.in_cell[i.id, cell] for i in options}
+        available = sizing.cell_domains[offering.id, cell]
+        volume = mathopt.fast_sum(i.gpus * inside[i.id] for i in options)
+        sizing.row(volume <= offering.domain_gpus * available, f"placement[{offering.id},{cell}]")
+        _add_packing_rows(sizing, offering, rows, inside, available, str(cell))
 
 
 def _add_packing_rows(
@@ -224,29 +175,24 @@ def _add_packing_rows(
         sizing.row(mathopt.fast_sum(parts) <= row.per_domain * domains, name)
 
 
-def _add_racks(sizing: SizingModel, offering: Offering) -> None:
-    """Racks fill in order: rack r + 1 has domains only when rack r is full."""
-    racks = sizing.structure.most_sets(offering, Level.RACK)
-    size = offering.domains_per_rack
-    for rack in range(racks):
-        sizing.rack_domains[offering.id, rack] = sizing.integer(size, f"h[{offering.id},{rack}]")
-        if rack:
-            opened = sizing.integer(1, f"opened[{offering.id},{rack}]")
-            sizing.row(
-                sizing.rack_domains[offering.id, rack] <= size * opened, f"rack-order[{offering.id},{rack}]"
-            )
-            sizing.row(
-                sizing.rack_domains[offering.id, rack - 1] >= size * opened,
-                f"rack-order[{offering.id},{rack}]",
-            )
-    bought = mathopt.fast_sum(sizing.rack_domains[offering.id, r] for r in range(racks))
-    sizing.row(bought == offering.unit_domains * sizing.units[offering.id], f"racks[{offering.id}]")
+def _add_cells(sizing: SizingModel, offering: Offering) -> None:
+    """Cells fill in order: cell r + 1 has domains only when cell r is full."""
+    cells, size = sizing.cell_count(offering), sizing.cell_size(offering)
+    for cell in range(cells):
+        sizing.cell_domains[offering.id, cell] = sizing.integer(size, f"h[{offering.id},{cell}]")
+        if cell:
+            opened = sizing.integer(1, f"opened[{offering.id},{cell}]")
+            this, last = sizing.cell_domains[offering.id, cell], sizing.cell_domains[offering.id, cell - 1]
+            sizing.row(this <= size * opened, f"cell-order[{offering.id},{cell}]")
+            sizing.row(last >= size * opened, f"cell-order[{offering.id},{cell}]")
+    bought = mathopt.fast_sum(sizing.cell_domains[offering.id, c] for c in range(cells))
+    sizing.row(bought == offering.unit_domains * sizing.units[offering.id], f"cells[{offering.id}]")
     for i in sizing.structure.on_offering[offering.id]:
-        most = sizing.structure.most_replicas_in(i, size) if not i.domains else size
-        for rack in range(racks):
-            sizing.in_rack[i.id, rack] = sizing.integer(most, f"n[{i.id},{rack}]")
-        inside = mathopt.fast_sum(sizing.in_rack[i.id, r] for r in range(racks))
-        sizing.row(inside == max(1, i.domains) * sizing.replicas[i.id], f"racks[{i.id}]")
+        most = size if i.domains else sizing.structure.most_replicas_in(i, size)
+        for cell in range(cells):
+            sizing.in_cell[i.id, cell] = sizing.integer(most, f"n[{i.id},{cell}]")
+        inside = mathopt.fast_sum(sizing.in_cell[i.id, c] for c in range(cells))
+        sizing.row(inside == max(1, i.domains) * sizing.replicas[i.id], f"cells[{i.id}]")
 
 
 def _add_component(sizing: SizingModel, component: Component) -> None:
@@ -263,103 +209,9 @@ def _add_component(sizing: SizingModel, component: Component) -> None:
     available: dict[str, Linear] = {i.id: sizing.replicas[i.id] for i in component.options}
     _add_cover(sizing, component, frozenset(d.id for d in component.demands), available, "cover")
     for level, workloads in component.levels:
-        for label, lost in _failures(sizing, component, level):
+        for label, lost in failures(sizing, component, level):
             left = {i: available[i] - lost[i] if i in lost else available[i] for i in available}
             _add_cover(sizing, component, workloads, left, f"survive({level})[{label}]")
-
-
-def _failures(sizing: SizingModel, component: Component, level: Level) -> list[tuple[str, dict[str, Linear]]]:
-    """Return the failures of a level that the component is held against: a label and what each loses."""
-    structure = sizing.structure
-    if level is Level.ZONE:
-        zones = sorted({structure.offering[i.offering].zone for i in component.options})
-        return [
-            (
-                z,
-                {
-                    i.id: sizing.replicas[i.id]
-                    for i in component.options
-                    if structure.offering[i.offering].zone == z
-                },
-            )
-            for z in zones
-        ]
-    add_loss = _add_even_loss if sizing.formulation.bearable is None else _add_planned_loss
-    lost = {i.id: add_loss(sizing, i, level) for i in component.options}
-    slots = sorted({i.slot for i in component.options})
-    failures: list[tuple[str, dict[str, Linear]]] = [
-        (slot, {i.id: lost[i.id] for i in component.options if i.slot == slot}) for slot in slots
-    ]
-    if sizing.formulation.by_racks and level is Level.RACK:
-        for offering in structure.problem.offerings:
-            inside = [i for i in component.options if i.offering == offering.id]
-            for rack in range(structure.most_sets(offering, Level.RACK) if inside else 0):
-                taken = {i.id: _add_taken(sizing, i, rack) for i in inside}
-                failures.append((f"{offering.id},{rack}", taken))
-    return failures
-
-
-def _add_taken(sizing: SizingModel, option: Option, rack: int) -> mathopt.Variable:
-    """Replicas that the rack's failure takes; of one spread over whole domains each part counts."""
-    inside = sizing.in_rack[option.id, rack]
-    if not option.domains:
-        return inside
-    taken = sizing.integer(sizing.structure.most_replicas[option.id], f"taken[{option.id},{rack}]")
-    sizing.row(option.domains * taken >= inside, f"taken[{option.id},{rack}]")
-    return taken
-
-
-def _add_even_loss(sizing: SizingModel, option: Option, level: Level) -> mathopt.Variable:
-    """m_il: at least 1 when the option is used, at least its share of an even spread over all sets, or over each rack's."""
-    structure = sizing.structure
-    offering = structure.offering[option.offering]
-    most = structure.most_replicas[option.id]
-    touched = structure.sets_touched(option, level)
-    sets = structure.most_sets(offering, level)
-    most_lost = -(-most * touched // sets) if sets else most
-    if most_lost <= 1 and option.id in sizing.used:
-        return sizing.used[option.id]
-    lost = sizing.integer(max(most_lost, 1), f"m[{option.id},{level}]")
-    part = touched / min(sets, most * touched) if most else 1.0
-    sizing.row(lost >= sizing.replicas[option.id] * part, f"survive({level})[{option.id}]")
-    if option.id in sizing.used:
-        sizing.row(lost >= sizing.used[option.id], f"survive({level})[{option.id}]")
-    if sizing.formulation.by_racks and level is Level.HOST and not option.domains:
-        hosts = offering.domains_per_rack * (offering.domain_gpus // offering.host_gpus)
-        for rack in range(structure.most_sets(offering, Level.RACK)):
-            inside = sizing.in_rack[option.id, rack] * (touched / hosts)
-            sizing.row(lost >= inside, f"survive({level})[{option.id},{rack}]")
-    return lost
-
-
-def _add_planned_loss(sizing: SizingModel, option: Option, level: Level) -> Linear:
-    """m_il: one of the losses k planned for, each of which allows k replicas in every failure set that is bought.
-
-    x_i touched_i ≤ Σ_k k v_ik,  v_ik ≤ sets z_ik,  Σ_k v_ik ≤ sets bought,  Σ_k z_ik ≤ 1,  m_il = Σ_k k z_ik
-    """
-    assert sizing.formulation.bearable is not None
-    structure = sizing.structure
-    name = f"survive({level})[{option.id}]"
-    most_sets = structure.most_sets(structure.offering[option.offering], level)
-    planned = sizing.formulation.bearable[option.id]
-    chosen = [sizing.integer(1, f"z[{option.id},{level}]") for _ in planned]
-    sets = [sizing.continuous(most_sets, f"v[{option.id},{level}]") for _ in planned]
-    for z, v in zip(chosen, sets, strict=True):
-        sizing.row(v <= most_sets * z, name)
-    sizing.row(mathopt.fast_sum(sets) <= _sets_bought(sizing, option, level), name)
-    spread = mathopt.fast_sum(k * v for k, v in zip(planned, sets, strict=True))
-    sizing.row(structure.sets_touched(option, level) * sizing.replicas[option.id] <= spread, name)
-    sizing.row(mathopt.fast_sum(chosen) <= sizing.used.get(option.id, 1.0), name)
-    return mathopt.fast_sum(k * z for k, z in zip(planned, chosen, strict=True))
-
-
-def _sets_bought(sizing: SizingModel, option: Option, level: Level) -> Linear:
-    """Failure sets of the level that are bought of the option's offering; part of a rack counts as that part."""
-    offering = sizing.structure.offering[option.offering]
-    domains = offering.unit_domains * sizing.units[offering.id]
-    if level is Level.HOST:
-        return domains * (offering.domain_gpus // offering.host_gpus)
-    return domains * (1 / offering.domains_per_rack)
 
 
 def _add_cover(

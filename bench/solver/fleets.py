@@ -48,14 +48,22 @@ def _offering(name: str, kind: Kind, zone: str, units: int) -> Offering:
 
 
 def _options(
-    rng: random.Random, workload: str, base_rate: float, smallest: int, offering: Offering, kind: Kind, count: int
+    rng: random.Random,
+    workload: str,
+    base_rate: float,
+    smallest: int,
+    offering: Offering,
+    kind: Kind,
+    count: int,
 ) -> list[Option]:
     """Layouts of one workload on one offering: capacity grows a little less than GPUs, with scatter."""
     sizes = [g for g in (1, 2, 4, 8, 16, 32) if smallest <= g <= (8 if kind.domain_gpus == 8 else 32)]
     found = []
     for number in range(count):
         gpus = rng.choice(sizes)
-        capacity = max(1, int(base_rate * kind.speed * gpus ** rng.uniform(0.85, 1.05) * rng.uniform(0.6, 1.0)))
+        capacity = max(
+            1, int(base_rate * kind.speed * gpus ** rng.uniform(0.85, 1.05) * rng.uniform(0.6, 1.0))
+        )
         name = f"{workload}-{offering.id}-{number}"
         found.append(Option(name, offering.id, f"{workload}@{offering.id}", gpus, 0, ((workload, capacity),)))
     return found

@@ -14,7 +14,9 @@ from solver.problem import Budget, Demand, Offering, Option, Problem
 
 MICRO = 1_000_000
 NANO = 1_000_000_000
-SERVES_NOTHING = Fraction(1, MICRO)  # the rate that the file format writes where a GPU cannot serve a size at all
+SERVES_NOTHING = Fraction(
+    1, MICRO
+)  # the rate that the file format writes where a GPU cannot serve a size at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ def read_melange(path: Path, *, whole_slices: bool, budget: Budget = Budget()) -
     }
     most = _most_gpus(data, buckets)
     scale = {name: _scale(amount) for name, amount in buckets.items()}
-    offerings = tuple(_single_gpus(name, most, Fraction(info["cost"]) * MICRO) for name, info in data["gpu_info"].items())
+    offerings = tuple(
+        _single_gpus(name, most, Fraction(info["cost"]) * MICRO) for name, info in data["gpu_info"].items()
+    )
     options = tuple(
         Option(
             id=name,
@@ -59,7 +63,9 @@ def read_melange(path: Path, *, whole_slices: bool, budget: Budget = Budget()) -
         for name, info in data["gpu_info"].items()
     )
     demands = tuple(
-        Demand(bucket, -int(-amount * scale[bucket]), 0, pieces=int(data["slice_factor"]) if whole_slices else 0)
+        Demand(
+            bucket, -int(-amount * scale[bucket]), 0, pieces=int(data["slice_factor"]) if whole_slices else 0
+        )
         for bucket, amount in buckets.items()
     )
     return Problem(offerings, tuple(i for i in options if i.capacity), demands, budget=budget)
@@ -78,7 +84,10 @@ def _scale(rate: Fraction) -> int:
 def _most_gpus(data: dict[str, Any], buckets: dict[str, Fraction]) -> int:
     """GPUs of one type that serve every bucket that the type can serve."""
     needed = [
-        sum((rate / _served(info, b) for b, rate in buckets.items() if _served(info, b) > SERVES_NOTHING), Fraction(1))
+        sum(
+            (rate / _served(info, b) for b, rate in buckets.items() if _served(info, b) > SERVES_NOTHING),
+            Fraction(1),
+        )
         for info in data["gpu_info"].values()
     ]
     return int(max(needed)) + 1
@@ -125,5 +134,7 @@ def read_inferno(path: Path, *, mixed: bool, budget: Budget = Budget()) -> Probl
         )
         for row, served in options
     )
-    demands = {row["Server"]: Demand(row["Server"], int(Fraction(row["Rate"]) * NANO), 1) for row, _ in options}
+    demands = {
+        row["Server"]: Demand(row["Server"], int(Fraction(row["Rate"]) * NANO), 1) for row, _ in options
+    }
     return Problem(offerings, built, tuple(demands.values()), budget=budget)

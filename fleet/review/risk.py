@@ -137,9 +137,7 @@ def _of_deployment(d: Deployment, plan: FleetPlan) -> Iterator[Risk]:
     if d.utilisation > plan.policy.max_utilisation + 1e-9:
         used = f"{format_share(d.utilisation)} at the planning peak, the policy allows {format_share(plan.policy.max_utilisation)}"
         yield Risk(Level.HIGH, "over-utilised", d.id, f"busiest resource of '{d.id}' is used {used}")
-    if d.provenance.basis == "extrapolated" and not _warned(
-        plan, "extrapolat", d.id, *(s.workload for s in d.served)
-    ):
+    if d.provenance.basis == "extrapolated" and not _warned(plan, "estimate-outside-its-data"):
         error = format_share(d.provenance.relative_error_p90)
         yield Risk(
             Level.MEDIUM,
@@ -170,33 +168,35 @@ def _inside_the_error(plan: FleetPlan) -> Iterator[Risk]:
 
 
 def _of_workload(w: PlannedWorkload, plan: FleetPlan) -> Iterator[Risk]:
-    planned = w.demand.planning_req_per_s
-    if w.demand.basis == "guessed" and not _warned(plan, "guess", w.name):
+    if w.demand.basis == "guessed" and not _warned(plan, "guessed-demand", w.name):
         yield Risk(
             Level.MEDIUM,
             "guessed-demand",
             w.name,
             f"demand of '{w.name}' is guessed, not measured: everything sized for it is a guess",
         )
+    yield from _of_survival(w, plan)
+
+
+def _of_survival(w: PlannedWorkload, plan: FleetPlan) -> Iterator[Risk]:
+    """What a single loss leaves: too little, or (one risk for all levels) hardly enough."""
+    planned = w.demand.planning_req_per_s
+    thin: list[str] = []
     for level, left in sorted(w.survives.items()):
         spare = left - planned
         if level not in plan.policy.survive or spare >= THIN_MARGIN * planned:
             continue
-        rates = f"{format_requests_per_s(left)} left for {format_requests_per_s(planned)} planned"
         if spare < 0:
-            yield Risk(
-                Level.HIGH,
-                "does-not-survive",
-                w.name,
-                f"'{w.name}' does not survive the loss of a {level}: {rates}",
-            )
+            rates = f"{format_requests_per_s(left)} left for {format_requests_per_s(planned)} planned"
+            message = f"'{w.name}' does not survive the loss of a {level}: {rates}"
+            yield Risk(Level.HIGH, "does-not-survive", w.name, message)
         else:
-            yield Risk(
-                Level.MEDIUM,
-                "thin-survival",
-                w.name,
-                f"'{w.name}' barely survives the loss of a {level}: {rates} ({format_share(spare / planned)} to spare)",
-            )
+            thin.append(f"{format_share(spare / planned)} after the loss of a {level}")
+    if thin:
+        message = (
+            f"'{w.name}' has little to spare beyond {format_requests_per_s(planned)}: {' and '.join(thin)}"
+        )
+        yield Risk(Level.MEDIUM, "thin-survival", w.name, message)
 
 
 def _of_proof(plan: FleetPlan) -> Iterator[Risk]:
@@ -275,10 +275,10 @@ def _of_warnings(plan: FleetPlan) -> Iterator[Risk]:
             yield Risk(Level.MEDIUM, line.rule, line.subject, line.message)
 
 
-def _warned(plan: FleetPlan, word: str, *subjects: str) -> bool:
-    """Whether a warning of the plan says it already, about one of the subjects."""
+def _warned(plan: FleetPlan, rule: str, about: str = "") -> bool:
+    """Whether a warning of the plan says it already: in general, or with `about` among the names of its path."""
     return any(
-        word in line.rule and line.severity == "warning" and line.subject in subjects
+        line.rule == rule and line.severity == "warning" and (not about or about in line.subject.split("."))
         for line in plan.warnings
     )
 

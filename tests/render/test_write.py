@@ -233,7 +233,7 @@ def test_an_interrupted_run_does_not_stand_in_the_way_of_another_plan(
     with pytest.raises(OSError, match="disk full"):
         _write(_renamed(dev_plan(replicas=2), "prod"), tmp_path)
     monkeypatch.undo()
-    assert (tmp_path / "clusters/prod/inference").exists()
+    assert (tmp_path / SERVED.replace("clusters/dev", "clusters/prod")).exists()
     plan = _renamed(dev_plan(replicas=3), "prod")
     _write(plan, tmp_path)
     assert {name for name in _state(tmp_path) if name != MANIFEST} == set(tree_files(plan, build_graph(plan)))
