@@ -249,11 +249,11 @@ def _without_inventory(problem: Problem, rule: Rule) -> Problem:
 
 
 def _enough_units(problem: Problem, offering: Offering) -> int:
-    """Units of an offering beyond which no more are ever needed: a domain for every replica that could be."""
+    """Units of an offering beyond which no more are ever needed: a rack, or its domains, for every replica there could be."""
     most: dict[str, int] = {}
     for i in problem.options:
         if i.offering == offering.id:
-            domains = max(1, i.domains) * _enough_replicas(problem, i.id)
+            domains = (i.domains + offering.domains_per_rack) * _enough_replicas(problem, i.id)
             most[i.slot] = max(most.get(i.slot, 0), domains)
     return -(-sum(most.values()) // offering.unit_domains) + 1
 

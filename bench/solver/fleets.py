@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from solver.problem import Budget, Demand, Level, Offering, Option, Problem
 
 HOST_AND_RACK = frozenset({Level.HOST, Level.RACK})
-BILLION = 1_000_000_000
+USUAL = Budget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _options(
     return found
 
 
-def reference_fleet(seed: int, load: float, budget: Budget = Budget()) -> Problem:
+def reference_fleet(seed: int, load: float, budget: Budget = USUAL) -> Problem:
     """12 H100, 8 H200 and 6 B200 hosts and 3 GB200 racks in two zones, six workloads that outlive a host and a rack."""
     rng = random.Random(seed)
     counts = (12, 8, 6, 3)
@@ -78,7 +78,7 @@ def reference_fleet(seed: int, load: float, budget: Budget = Budget()) -> Proble
 
 
 def synthetic_fleet(
-    seed: int, workloads: int, kinds: int, units: int, load: float = 0.5, budget: Budget = Budget()
+    seed: int, workloads: int, kinds: int, units: int, load: float = 0.5, budget: Budget = USUAL
 ) -> Problem:
     """Return W workloads on `kinds` offerings of `units` units each; `load` is the part of all GPUs that is needed."""
     rng = random.Random(seed)

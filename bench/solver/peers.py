@@ -14,6 +14,7 @@ from solver.problem import Budget, Demand, Offering, Option, Problem
 
 MICRO = 1_000_000
 NANO = 1_000_000_000
+USUAL = Budget()
 SERVES_NOTHING = Fraction(
     1, MICRO
 )  # the rate that the file format writes where a GPU cannot serve a size at all
@@ -27,7 +28,7 @@ class Peer:
     problem: Problem
 
 
-def read_melange(path: Path, *, whole_slices: bool, budget: Budget = Budget()) -> Problem:
+def read_melange(path: Path, *, whole_slices: bool, budget: Budget = USUAL) -> Problem:
     """Return a Mélange allocation problem: GPU types shared by the buckets of a size histogram.
 
     A GPU of type g serves rate r of bucket b with load r / tputs[b], and loads add up to at most the number of GPUs:
@@ -108,7 +109,7 @@ def _single_gpus(name: str, most: int, cost: Fraction) -> Offering:
     )
 
 
-def read_inferno(path: Path, *, mixed: bool, budget: Budget = Budget()) -> Problem:
+def read_inferno(path: Path, *, mixed: bool, budget: Budget = USUAL) -> Problem:
     """Return an llm-inferno candidate table: services on accelerators of limited capacity.
 
     A replica takes `UnitsPerReplica` units of its accelerator type, wherever they are, at a cost of its own. Unless

@@ -125,7 +125,9 @@ def many_racks(racks: int) -> FleetPlan:
             "offerings": (one.offerings[0].model_copy(update=bought),),
             "domains": tuple(_full_rack(index, many.id) for index in range(racks)),
             "workloads": (
-                one.workloads[0].model_copy(update={"capacity_req_per_s": 68.0 * racks, "survives": {}}),
+                one.workloads[0].model_copy(
+                    update={"capacity_req_per_s": 68.0 * racks, "survives": {}, "alternatives": ()}
+                ),
             ),
             "summary": one.summary.model_copy(update={**totals, "usd_per_month": usd * 730, "racks": racks}),
             "certificate": one.certificate.model_copy(

@@ -220,9 +220,9 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_file_is_refused_in_bounded_time_and_memory(text: str) -> None:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     found = rejected(text)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) <= 101
