@@ -1,9 +1,10 @@
 """Why no fleet exists: an irreducible set of rules, and by how much each would have to move alone.
 
-A rule is relaxed by changing the problem, never a formulation, so a conflict is judged by the same search that found
-none. The deletion filter starts from all rules and drops groups of them, then single ones, as long as what is left
-still has no answer; every rule that remains is needed. A check that ends without a proof counts as having an answer:
-the set stays a conflict, and a note says that it may not be the smallest.
+A rule is relaxed by changing the problem, never a formulation, so a conflict is judged by the same programs that found
+none. The deletion filter starts from all rules and drops groups of them, then single ones, as long as what is left is
+still proven to have no answer; every rule that remains is needed. A check that ends without a proof counts as having an
+answer: the set stays a conflict, and a note says that it may not be the smallest. How far a rule would have to move is
+searched for with the programs alone, and what is found is then placed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from solver.problem import Level, Limit, Offering, Option, Problem
 from solver.structure import LEVELS, most_useful
 
 _CHECKS = 240  # solves that one explanation may take
-_PRECISION = 64  # a needed rate is found to one part in so many
+_PRECISION = 100
+_COUNTS = ("inventory", "max-replicas", "min-replicas", "min-units")
 
-Feasible = Callable[[Problem], bool | None]
+Verdict = Callable[[Problem], bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +38,48 @@ class EffortSpent(Exception):
 
 @dataclass
 class _Judge:
-    """Asks whether relaxed problems have an answer, and counts how often."""
+    """Asks about relaxed problems, and counts how often."""
 
     problem: Problem
-    is_feasible: Feasible
+    is_excluded: Verdict
+    is_feasible: Verdict
     progress: Callable[[str], None]
     checks: int = 0
     is_unsure: bool = False
 
-    def has_answer(self, problem: Problem) -> bool:
-        """Whether an answer is known to exist or cannot be excluded."""
-        if self.checks >= _CHECKS:
-            raise EffortSpent
-        self.checks += 1
-        self.progress(f"conflict: check {self.checks}")
-        verdict = self.is_feasible(problem)
+    def excludes(self, problem: Problem) -> bool:
+        """Whether a program proves that no fleet meets the problem."""
+        self._count()
+        verdict = self.is_excluded(problem)
         self.is_unsure |= verdict is None
-        return verdict is not False
+        return verdict is True
 
-    def surely_has_answer(self, problem: Problem) -> bool:
-        if self.checks >= _CHECKS:
-            raise EffortSpent
-        self.checks += 1
-        self.progress(f"conflict: check {self.checks}")
+    def finds(self, problem: Problem) -> bool:
+        """Whether a fleet that meets the problem is found and placed."""
+        self._count()
         return self.is_feasible(problem) is True
 
+    def _count(self) -> None:
+        if self.checks >= _CHECKS:
+            raise EffortSpent
+        self.checks += 1
+        self.progress(f"conflict: check {self.checks}")
 
-def find_conflict(problem: Problem, is_feasible: Feasible, progress: Callable[[str], None]) -> Infeasible:
+
+def find_conflict(
+    problem: Problem, is_excluded: Verdict, is_feasible: Verdict, progress: Callable[[str], None]
+) -> Infeasible:
     """Return an irreducible conflict of a problem that is known to have no answer.
 
     Args:
         problem: The problem, infeasible as it stands.
-        is_feasible: Whether a problem has an answer; None when it cannot tell.
+        is_excluded: Whether a program proves that a problem has no answer; None when its limit ends it first.
+        is_feasible: Whether an answer to a problem is found; None when neither that nor a proof.
         progress: Told before each check.
     """
-    budget = replace(problem.budget, deterministic_seconds=problem.budget.deterministic_seconds / 4)
-    judge = _Judge(replace(problem, previous=None, budget=budget), is_feasible, progress)
-    rules = rules_of(problem)
-    kept, notes = _filter(judge, rules)
+    budget = replace(problem.budget, deterministic_seconds=problem.budget.deterministic_seconds / 8)
+    judge = _Judge(replace(problem, previous=None, budget=budget), is_excluded, is_feasible, progress)
+    kept, notes = _filter(judge, rules_of(problem))
     conflict = []
     for rule in kept:
         try:
@@ -81,7 +87,7 @@ def find_conflict(problem: Problem, is_feasible: Feasible, progress: Callable[[s
         except EffortSpent:
             needs = None
             notes.append(
-                f"how far {rule.kind} {rule.subject} would have to move was not found within {_CHECKS} checks"
+                f"how far {rule.kind} {rule.subject} would have to move was not found in {_CHECKS} checks"
             )
         conflict.append(Conflicting(rule.kind, rule.subject, rule.has, needs))
     return Infeasible(tuple(conflict), tuple(notes))
@@ -132,7 +138,7 @@ def _filter(judge: _Judge, rules: list[Rule]) -> tuple[list[Rule], list[str]]:
         while stack:
             group = stack.pop()
             rest = [r for r in kept if r not in group]
-            if not judge.has_answer(without(judge.problem, [r for r in rules if r not in rest])):
+            if judge.excludes(without(judge.problem, [r for r in rules if r not in rest])):
                 kept = rest
             elif len(group) > 1:
                 half = len(group) // 2
@@ -148,53 +154,48 @@ def _needed(judge: _Judge, rule: Rule) -> int | None:
     """Return the amount that would do if only this rule moved, None when giving it up does not help."""
     relaxed = without(judge.problem, [rule])
     if rule.kind == "cover":
-        return _largest_rate(judge, rule)
-    if not judge.surely_has_answer(relaxed):
+        return _search(judge, rule, works=1)
+    if judge.excludes(relaxed):
         return None
     if rule.kind in ("budget", "power", "inventory"):
-        return _smallest_amount(judge, rule, _amount_that_frees(relaxed, rule))
+        return _search(judge, rule, _amount_that_frees(relaxed, rule))
+    if rule.kind == "max-replicas":
+        return _search(judge, rule, _enough_replicas(judge.problem, rule.subject))
     if rule.kind in ("min-replicas", "min-units"):
-        return _largest_count(judge, rule)
+        return _search(judge, rule, works=0)
+    if not judge.finds(relaxed):
+        return None
     if rule.kind == "placement":
         offering = next(o for o in judge.problem.offerings if o.id == rule.subject)
         return offering.max_units * offering.unit_domains * offering.domain_gpus
     if rule.kind == "one-layout":
         return sum(i.slot == rule.subject for i in judge.problem.options)
-    if rule.kind == "max-replicas":
-        return _smallest_amount(judge, rule, _enough_replicas(judge.problem, rule.subject))
     return 1 if rule.kind == "purchase-unit" else 0
 
 
-def _largest_rate(judge: _Judge, rule: Rule) -> int | None:
-    """Largest rate that can be served with everything else as it is, to one part in `_PRECISION`, rounded down."""
-    if not judge.surely_has_answer(moved(judge.problem, rule, 1)):
-        return None
-    works, fails = 1, rule.has
-    while fails - works > max(1, rule.has // _PRECISION):
-        middle = (works + fails) // 2
-        if judge.surely_has_answer(moved(judge.problem, rule, middle)):
-            works = middle
-        else:
-            fails = middle
-    return works
+def _search(judge: _Judge, rule: Rule, works: int) -> int | None:
+    """Return the amount nearest to what the rule has that no program excludes and that is found to work.
 
-
-def _largest_count(judge: _Judge, rule: Rule) -> int:
-    return next(
-        (n for n in range(rule.has - 1, 0, -1) if judge.surely_has_answer(moved(judge.problem, rule, n))), 0
-    )
-
-
-def _smallest_amount(judge: _Judge, rule: Rule, works: int) -> int:
+    Counts are searched for exactly; rates, money and power to one part in `_PRECISION`, on the side that works.
+    """
     fails = rule.has
-    precision = 1 if rule.kind in ("inventory", "max-replicas") else max(1, works // 1000)
-    while works - fails > precision:
+    precision = 1 if rule.kind in _COUNTS else max(1, max(works, fails) // _PRECISION)
+    if judge.excludes(moved(judge.problem, rule, works)):
+        return None
+    while abs(works - fails) > precision:
         middle = (works + fails) // 2
-        if judge.surely_has_answer(moved(judge.problem, rule, middle)):
-            works = middle
-        else:
+        if judge.excludes(moved(judge.problem, rule, middle)):
             fails = middle
-    return works
+        else:
+            works = middle
+        if rule.kind not in _COUNTS:
+            precision = max(1, works // _PRECISION)
+    direction = 1 if works > fails else -1
+    for part in (0, 30, 10, 4):
+        amount = works + direction * (max(precision, works // part) if part else 0)
+        if amount >= 0 and judge.finds(moved(judge.problem, rule, amount)):
+            return amount
+    return None
 
 
 def _amount_that_frees(relaxed: Problem, rule: Rule) -> int:
@@ -249,13 +250,30 @@ def _without_inventory(problem: Problem, rule: Rule) -> Problem:
 
 
 def _enough_units(problem: Problem, offering: Offering) -> int:
-    """Units of an offering beyond which no more are ever needed: a rack, or its domains, for every replica there could be."""
+    """Units of an offering beyond which no more are ever needed.
+
+    Each replica there could be gets a rack of its own when a failure must be outlived, else its domains or a part of one.
+    """
+    survivors = {d.id for d in problem.demands if d.survives}
     most: dict[str, int] = {}
     for i in problem.options:
-        if i.offering == offering.id:
-            domains = (i.domains + offering.domains_per_rack) * _enough_replicas(problem, i.id)
-            most[i.slot] = max(most.get(i.slot, 0), domains)
+        if i.offering != offering.id:
+            continue
+        replicas = _enough_replicas(problem, i.id)
+        if any(w in survivors for w, _ in i.capacity):
+            domains = (i.domains + offering.domains_per_rack) * replicas
+        else:
+            domains = (
+                i.domains * replicas if i.domains else -(-replicas // max(1, _in_one_domain(i, offering)))
+            )
+        most[i.slot] = max(most.get(i.slot, 0), domains)
     return -(-sum(most.values()) // offering.unit_domains) + 1
+
+
+def _in_one_domain(option: Option, offering: Offering) -> int:
+    if option.gpus > offering.host_gpus:
+        return offering.domain_gpus // option.gpus
+    return offering.host_gpus // option.gpus * (offering.domain_gpus // offering.host_gpus)
 
 
 def _enough_replicas(problem: Problem, option: str) -> int:

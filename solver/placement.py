@@ -80,13 +80,26 @@ class _Floor:
     )  # by component, level, failure set
 
     def __post_init__(self) -> None:
-        domains = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
+        self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
+        bought = self.order.units.get(self.offering.id, 0) * self.offering.unit_domains
+        domains = min(bought, self._most_domains())
         hosts = self.offering.domain_gpus // self.offering.host_gpus
         self.free = [[self.offering.host_gpus] * hosts for _ in range(domains)]
         self.rack_free = defaultdict(int)
         for domain in range(domains):
             self.rack_free[self._rack_of(domain)] += self.offering.domain_gpus
-        self.component_of = {i.id: n for n, c in enumerate(self.structure.components) for i in c.options}
+
+    def _most_domains(self) -> int:
+        """Domains that are looked at: twice the volume and, where a failure must be outlived, a rack for each replica."""
+        options = self.structure.on_offering[self.offering.id]
+        replicas = {i.id: self.order.replicas.get(i.id, 0) for i in options}
+        volume = -(-sum(i.gpus * replicas[i.id] for i in options) // self.offering.domain_gpus)
+        apart = [
+            replicas[i.id] * (i.domains + self.offering.domains_per_rack)
+            for i in options
+            if any(True for _ in self._rules(i))
+        ]
+        return 2 * volume + len(options) + max(apart, default=0)
 
     def place_all(self) -> list[Assignment] | Unplaced:
         options = [
@@ -234,30 +247,39 @@ class _Floor:
 
     def _place_spanning(self, option: Option) -> list[Parts] | Unplaced:
         """Give each replica whole domains, from as few racks as will do, the least loaded first."""
-        size = self.offering.host_gpus
+        size, wanted = self.offering.host_gpus, self.order.replicas[option.id]
+        empty: dict[int, list[int]] = defaultdict(list)
+        for domain, free in enumerate(self.free):
+            if sum(free) == self.offering.domain_gpus:
+                empty[self._rack_of(domain)].append(domain)
         placed: list[Parts] = []
-        for done in range(self.order.replicas[option.id]):
-            chosen: list[int] = []
-            racks: dict[int, list[int]] = defaultdict(list)
-            for domain, free in enumerate(self.free):
-                if sum(free) == self.offering.domain_gpus:
-                    racks[self._rack_of(domain)].append(domain)
-            use = {rack: self._spanning_use(option, rack) for rack in racks}
-            bearable = sorted(
-                (used, -len(racks[rack]), rack) for rack, used in use.items() if used is not None
-            )
-            for _, _, rack in bearable:
-                chosen += racks[rack][: option.domains - len(chosen)]
+        for number in range(wanted):
+            chosen = self._choose_domains(option, empty)
             if len(chosen) < option.domains:
-                return Unplaced(
-                    option,
-                    Want.SPREAD if len(bearable) < len(racks) else Want.SPACE,
-                    self.order.replicas[option.id] - done,
-                )
+                room = sum(len(domains) for domains in empty.values()) >= option.domains
+                return Unplaced(option, Want.SPREAD if room else Want.SPACE, wanted - number)
             parts = tuple((d, h, size) for d in sorted(chosen) for h in range(len(self.free[d])))
             self._take(option, parts)
+            for domain in chosen:
+                empty[self._rack_of(domain)].remove(domain)
             placed.append(parts)
         return placed
+
+    def _choose_domains(self, option: Option, empty: dict[int, list[int]]) -> list[int]:
+        """Return empty domains for one replica from racks that may lose it; fewer than it needs when there are no more."""
+        chosen: list[int] = []
+        if not any(True for _ in self._rules(option)):
+            for domains in empty.values():
+                chosen += domains[: option.domains - len(chosen)]
+                if len(chosen) == option.domains:
+                    break
+            return chosen
+        use = {rack: self._spanning_use(option, rack) for rack, domains in empty.items() if domains}
+        for _, _, rack in sorted(
+            (used, -len(empty[rack]), rack) for rack, used in use.items() if used is not None
+        ):
+            chosen += empty[rack][: option.domains - len(chosen)]
+        return chosen
 
     def _spanning_use(self, option: Option, rack: int) -> float | None:
         """Part of the rack's allowance used with one replica over whole domains more; None when it cannot be borne."""

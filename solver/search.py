@@ -107,6 +107,15 @@ def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None
     return search
 
 
+def is_excluded(problem: Problem) -> bool | None:
+    """Whether a program proves that no fleet meets the problem; None when its limit ends it first."""
+    structure = analyse(problem)
+    search = Search(structure, lambda _: None, Goal.ANY)
+    sizing = build_sizing(structure, Formulation(cells_of(structure)), goal=Goal.ANY)
+    run = run_mip(sizing.model, nodes=search.nodes(sizing, 0.3), gap=0.0, first_only=True)
+    return None if run.status is Status.OPEN else run.status is Status.INFEASIBLE
+
+
 def cells_of(structure: Structure) -> Cells:
     """Choose what a program can afford to tell apart: domains when hosts must be outlived, else racks, else nothing."""
     levels = {level for c in structure.components for level, _ in c.levels}

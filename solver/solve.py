@@ -11,7 +11,7 @@ from solver.goals import Goal
 from solver.outcome import Certificate, Outcome, Solved, Unknown
 from solver.problem import Problem
 from solver.refine import refine
-from solver.search import Search, explore
+from solver.search import Search, explore, is_excluded
 
 
 def solve(problem: Problem, progress: Callable[[str], None] | None = None) -> Outcome:
@@ -29,7 +29,7 @@ def solve(problem: Problem, progress: Callable[[str], None] | None = None) -> Ou
     """
     search = explore(problem, progress or (lambda _: None))
     if search.is_infeasible:
-        return find_conflict(problem, is_feasible, search.progress)
+        return find_conflict(problem, is_excluded, is_feasible, search.progress)
     if search.answer is None:
         reason = "no fleet was found that can be placed, and none was excluded, within the budget"
         return Unknown(search.bound, tuple(search.attempts), reason)

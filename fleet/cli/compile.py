@@ -38,10 +38,10 @@ def run(
     text = dump_plan(compiled.plan)
     folder = stack_folder(stack)
     committed = _committed(folder)
-    before = reference or (committed[1] if committed else None)
+    before = reference or committed
     print_review(before, compiled.plan, format)
     if check:
-        return _checked(folder, text, compiled.lock, committed)
+        return _checked(folder, {PLAN: text, LOCK: compiled.lock})
     for name, content in ((PLAN, text), (LOCK, compiled.lock)):
         _write_if_changed(folder / name, content)
     changed = before is None or diff_plans(before, compiled.plan).has_changes
@@ -77,31 +77,37 @@ def compile_stack(
         raise Rejected([opened.located(d) for d in rejected.diagnostics], opened.sources) from None
 
 
-def _committed(folder: Path) -> tuple[str, FleetPlan] | None:
+def _committed(folder: Path) -> FleetPlan | None:
+    """Return the stack's plan, None where there is none that can be read."""
     path = folder / PLAN
     if not path.exists():
         return None
     try:
-        return path.read_text(encoding="utf-8"), read_plan(path)
+        return read_plan(path)
     except UnreadablePlan as unreadable:
         sys.stderr.write(f"fleetc: {unreadable} It is taken as absent.\n")
         return None
 
 
-def _checked(folder: Path, text: str, lock: str, committed: tuple[str, FleetPlan] | None) -> int:
-    stale = [PLAN] if committed is None or committed[0] != text else []
-    lock_path = folder / LOCK
-    if not lock_path.exists() or lock_path.read_text(encoding="utf-8") != lock:
-        stale.append(LOCK)
+def _checked(folder: Path, wanted: dict[str, str]) -> int:
+    """Say which committed files differ from what the fleet file gives now."""
+    stale = [name for name, text in wanted.items() if not _holds(folder / name, text)]
     if not stale:
         return Exit.DONE
+    differs = "differs" if len(stale) == 1 else "differ"
     sys.stderr.write(
-        f"fleetc: {' and '.join(stale)} in {folder} differ from what the fleet file gives now\n  = help: run `fleetc compile {folder}` and commit the result\n"
+        f"fleetc: {' and '.join(stale)} in {folder} {differs} from what the fleet file gives now\n"
+        f"  = help: run `fleetc compile {folder}` and commit the result\n"
     )
     return Exit.CHANGED
 
 
+def _holds(path: Path, content: str) -> bool:
+    """Whether a file holds just this text, whatever bytes it holds now."""
+    return path.is_file() and path.read_bytes() == content.encode()
+
+
 def _write_if_changed(path: Path, content: str) -> None:
     """Write a file unless it holds just that, so that nothing is touched without a change."""
-    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != content:
+    if not _holds(path, content):
         write_atomically(path, content)

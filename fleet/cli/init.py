@@ -17,6 +17,8 @@ def run(folder: Path) -> None:
     Raises:
         Stop: the folder holds a fleet file already, or is a file.
     """
+    if str(folder) == ".":
+        raise Stop("no folder is named for the stack", "write fleetc init DIR")
     target = folder / FLEET
     if target.exists() or target.is_symlink():
         raise Stop(f"{target} exists and is left as it is", "choose another folder")

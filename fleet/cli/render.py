@@ -21,6 +21,8 @@ def run(stack: Path, out: Path) -> None:
     Raises:
         Stop: the plan breaks a rule or cannot be rendered, or the folder holds something that is not ours.
     """
+    if str(out) in ("", ".") or out.resolve() == stack_folder(stack).resolve():
+        raise Stop("--out is the current folder or the stack's own", "name a folder for the tree alone")
     plan = committed_plan(stack)
     if violations := verify_plan(plan):
         first = violations[0]

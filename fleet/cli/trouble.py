@@ -36,6 +36,8 @@ class Stop(Exception):
 
 def guarded(app: Callable[..., Any]) -> int:
     """Run the command line and return its exit code."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller: there is nobody to tell
+        return Exit.ERROR
     try:
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else Exit.DONE

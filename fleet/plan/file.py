@@ -45,6 +45,8 @@ def parse_plan(text: str, name: str = "plan.json") -> FleetPlan:
     try:
         data = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
+        if text.find("<<<<<<<") >= 0:
+            raise UnreadablePlan(f"{name} holds a merge conflict. Compile the stack again.") from None
         raise UnreadablePlan(f"{name} is not JSON: {error}. Compile the stack again.") from None
     if not isinstance(data, dict) or data.get("kind") != "FleetPlan":
         raise UnreadablePlan(f"{name} is not a fleet plan (kind is not FleetPlan). Compile the stack again.")
@@ -54,12 +56,15 @@ def parse_plan(text: str, name: str = "plan.json") -> FleetPlan:
         )
     digest = data.pop("content_digest", None)
     try:
+        sealed = canonical_json(data)  # as read: a plan of an older fleetc lacks the fields that came since
         plan = FleetPlan.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UnreadablePlan(f"{name}: {where}: {first['msg']}. Compile the stack again.") from None
-    if digest != sha256_hex(canonical_json(plan.model_dump(mode="json"))):
+    except (ValueError, RecursionError) as error:
+        raise UnreadablePlan(f"{name} holds what no plan holds: {error}. Compile the stack again.") from None
+    if digest != sha256_hex(sealed):
         raise UnreadablePlan(
             f"{name} was edited after it was compiled (its content digest does not match). Compile the stack again."
         )
@@ -74,14 +79,14 @@ def read_plan(path: Path) -> FleetPlan:
     """
     try:
         if path.stat().st_size > MAX_PLAN_BYTES:
-            raise UnreadablePlan(f"{path.name} is larger than 64 MiB; that is no plan.")
+            raise UnreadablePlan(f"{path} is larger than 64 MiB; that is no plan.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UnreadablePlan(f"{path} does not exist. Compile the stack first.") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UnreadablePlan(f"{path} cannot be read: {reason}.") from None
-    return parse_plan(text, path.name)
+    return parse_plan(text, str(path))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -211,6 +211,6 @@ def test_the_largest_numbers_that_are_allowed_take_no_time() -> None:
         "hidden_size": 10**8,
         "num_experts": 10**8,
     }
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert card_from_hf_config(json.dumps(config), "large").total_params > 10**20
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.plan.file import read_plan
+from fleet.plan.file import canonical_json, read_plan, sha256_hex
 from tests.cli.conftest import ROOT, Ran
 
 Fleetc = Callable[..., Ran]
@@ -304,3 +304,44 @@ def test_help_of_every_command_has_an_example(fleetc: Fleetc) -> None:
     listed = fleetc("--help")
     assert all(command in listed.out for command in commands)
     assert "Exit codes" in listed.out
+
+
+def test_damaged_committed_files_are_replaced_and_never_an_internal_error(
+    fleetc: Fleetc, stack: Path
+) -> None:
+    for name in ("plan.json", "perf.lock.json"):
+        (stack / name).write_bytes(b"\xff\xfe\x00broken")
+    checked = fleetc("compile", stack, "-q", "--check")
+    assert checked.code == 2
+    assert "internal error" not in checked.err
+    assert fleetc("compile", stack, "-q").code == 0
+    assert fleetc("verify", stack).code == 0
+    (stack / "perf.lock.json").write_text("{}")
+    damaged = fleetc("verify", stack)
+    assert damaged.code == 1
+    assert "perf.lock.json" in damaged.err
+
+
+def test_a_plan_of_an_older_fleetc_is_still_read(fleetc: Fleetc, stack: Path) -> None:
+    """Fields that came since have defaults; the seal is over what the file holds."""
+    fleetc("compile", stack, "-q")
+    data = json.loads((stack / "plan.json").read_text())
+    del data["content_digest"]
+    for deployment in data["deployments"]:
+        del deployment["prefill_time_share"]
+    (stack / "plan.json").write_text(
+        canonical_json({**data, "content_digest": sha256_hex(canonical_json(data))})
+    )
+    assert read_plan(stack / "plan.json").deployments[0].prefill_time_share == 0.0
+    assert fleetc("diff", stack, stack).code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("render", "{stack}", "--out", ""), ("render", "{stack}", "--out", "{stack}"), ("init", "")]
+)
+def test_an_empty_or_own_folder_is_refused(fleetc: Fleetc, stack: Path, arguments: tuple[str, ...]) -> None:
+    fleetc("compile", stack, "-q")
+    before = sorted(stack.iterdir())
+    ran = fleetc(*[part.replace("{stack}", str(stack)) for part in arguments])
+    assert ran.code == 1
+    assert sorted(stack.iterdir()) == before

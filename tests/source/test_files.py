@@ -121,9 +121,9 @@ def test_a_file_of_fifty_megabytes_is_never_read_whole(tmp_path: Path) -> None:
     with (tmp_path / "fleet.yaml").open("wb") as file:
         file.truncate(50 * 2**20)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     assert rules_of(tmp_path) == ["file-too-large"]
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 2

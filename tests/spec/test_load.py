@@ -124,11 +124,11 @@ def test_an_overlay_is_blamed_for_its_own_values(full_text: str) -> None:
 
 def test_a_file_with_a_hundred_thousand_faults_is_told_in_bounded_time() -> None:
     text = "spec:\n" + "".join(f"  k{n}: 1\n" for n in range(100_000))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Rejected) as caught:
         load_spec(parse(SourceText("f", text)))
     assert len(caught.value.diagnostics) == MAX_FAULTS
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
