@@ -98,5 +98,5 @@ def _chosen(deployment: Deployment, workload: str) -> list[str]:
             f"{name} {format_share(share)}"
             for name, share in sorted(line.shares.items(), key=lambda item: -item[1])[:4]
         )
-        lines.append(f"    {phase} is bound by {line.bound} ({shares})")
+        lines.append(f"    {phase} is bound by {line.bound}, {format_share(line.bound_share)} ({shares})")
     return lines

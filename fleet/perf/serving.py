@@ -15,6 +15,7 @@ from fleet.perf.operating import BISECTIONS, LEAST_BATCH, MOST_BATCHES, Operatin
 from fleet.perf.replica import Load, ReplicaSpec, WorkerSpec
 from fleet.perf.rounding import six
 from fleet.perf.service import Array, Service, gather
+from fleet.units import format_ms
 
 __all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "served_at"]
 
@@ -199,6 +200,6 @@ def _unreachable(best_ms: dict[Target, Array], binding: str, row: int) -> Unsupp
     """Say which target fails even for a request alone, and how near it gets."""
     for target, figures in best_ms.items():
         if binding == f"{target.metric}_p{target.quantile}":
-            detail = f"{binding} is {figures[row]:.4g} ms at best, the limit is {target.limit_ms:.4g} ms"
+            detail = f"{binding} is {format_ms(figures[row])} at best, the limit is {format_ms(target.limit_ms)}"
             return Unsupported("slo-unreachable", detail)
     return Unsupported("does-not-fit", f"even a single request does not fit: {binding}")

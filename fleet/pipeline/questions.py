@@ -51,12 +51,12 @@ def answers(
 
 def _bound(line: BoundLine) -> str:
     largest = sorted(line.shares.items(), key=lambda item: -item[1])[:3]
-    return f"{line.bound} ({', '.join(f'{name} {format_share(share)}' for name, share in largest)})"
+    return f"{line.bound} {format_share(line.bound_share)} ({', '.join(f'{name} {format_share(share)}' for name, share in largest)})"
 
 
 def _bounds(deployments: Sequence[Deployment]) -> Reply:
     lines = [
-        f"{d.id}: prefill {_bound(d.prefill)}; decode {_bound(d.decode)} at {d.mean_batch_per_replica:.0f} running requests a replica"
+        f"{d.id}: prefill {_bound(d.prefill)}; decode {_bound(d.decode)} at {d.mean_batch_per_replica:.3g} requests decoding together, mean per replica"
         for d in deployments
     ]
     return "; ".join(lines), True
@@ -137,7 +137,8 @@ def _prefix(workload: ResolvedWorkload, deployments: Sequence[Deployment]) -> Re
 def _metrics(deployments: Sequence[Deployment]) -> Reply:
     engines = sorted({f"{d.engine.id} {d.engine.version}" for d in deployments})
     names = "vllm:time_to_first_token_seconds, vllm:request_time_per_output_token_seconds, vllm:kv_cache_usage_perc, vllm:num_requests_waiting, vllm:prefix_cache_hits_total"
-    return f"{', '.join(engines)} expose {names}; the rendered rules watch them against the SLO", True
+    verb = "exposes" if len(engines) == 1 else "expose"
+    return f"{', '.join(engines)} {verb} {names}; the rendered rules watch them against the SLO", True
 
 
 def _gateway(workload: ResolvedWorkload, fleet: ResolvedFleet) -> Reply:
@@ -186,6 +187,6 @@ def _economics(workload: ResolvedWorkload, candidates: Sequence[Candidate]) -> R
         for c in ranked
     ]
     return (
-        f"by candidates' cost at the peak, whole replicas left aside: {'; '.join(lines)}; a migration path between generations is not worked out yet",
+        f"by candidates' cost at the peak, whole replicas and failures left aside: {'; '.join(lines)}; a migration path between generations is not worked out yet",
         True,
     )

@@ -34,6 +34,17 @@ class Digests(PlanModel):
 
 # ---------------------------------------------------------------- predictions
 
+RESOURCE_OF = {
+    "weights": "memory-bandwidth",
+    "kv": "memory-bandwidth",
+    "compute": "compute",
+    "attention": "compute",
+    "all-reduce": "communication",
+    "all-to-all": "communication",
+    "fixed": "fixed-cost",
+}
+"""Which resource each part of a phase's time uses; the one that takes most is the phase's bound."""
+
 
 class Quantiles(PlanModel):
     """A latency's predicted quantiles in milliseconds, without margin: sizes were chosen at `policy.error_quantile` of the error."""
@@ -62,6 +73,11 @@ class BoundLine(PlanModel):
 
     bound: Literal["compute", "memory-bandwidth", "communication", "fixed-cost"]
     shares: dict[str, float]
+
+    @property
+    def bound_share(self) -> float:
+        """Share of the phase's time that its bound takes: the sum of the parts that use this resource."""
+        return sum(share for name, share in self.shares.items() if RESOURCE_OF.get(name) == self.bound)
 
 
 class ProvenanceLine(PlanModel):
@@ -210,7 +226,7 @@ class Answered(PlanModel):
 
 
 class Alternative(PlanModel):
-    """A candidate that lost: what it would cost to serve the whole workload with it alone, without inventory."""
+    """A candidate that lost: what serving the whole workload with it alone would cost, failures survived, inventory aside."""
 
     offering: str
     layout: str

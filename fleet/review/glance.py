@@ -86,7 +86,7 @@ def _survival(plan: FleetPlan, level: str) -> str:
         return "not known for any workload"
     survive = sum(spare >= 0 for spare, _ in known)
     least, name = min(known)
-    return f"{survive} of {counted(len(plan.workloads), 'workload')} survive any one; least to spare {format_share(least)}, '{name}'"
+    return f"{survive} of {counted(len(plan.workloads), 'workload')} survive any one by prediction (p{plan.policy.error_quantile * 100:.0f} of its error); least to spare {format_share(least)}, '{name}'"
 
 
 def _proof(c: CertificateLine) -> str:

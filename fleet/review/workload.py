@@ -157,8 +157,14 @@ def _deployment(d: Deployment, s: Served, plan: FleetPlan) -> Facts:
         ("precision", f"{weights}; {d.checkpoint_uri}"),
         *((("worker" if g.role is Role.MIXED else f"{g.role.value} worker"), _worker(g)) for g in d.workers),
         ("load", f"{load}; {count(d.mean_batch_per_replica)} requests decoding together, mean per replica"),
-        ("prefill is", f"{d.prefill.bound}-bound; of its time: {shares(d.prefill.shares)}"),
-        ("decode is", f"{d.decode.bound}-bound; of a step: {shares(d.decode.shares)}"),
+        (
+            "prefill is",
+            f"{d.prefill.bound}-bound ({format_share(d.prefill.bound_share)}); of its time: {shares(d.prefill.shares)}",
+        ),
+        (
+            "decode is",
+            f"{d.decode.bound}-bound ({format_share(d.decode.bound_share)}); of a step: {shares(d.decode.shares)}",
+        ),
         ("latency", _latency(s)),
     ]
     if d.mode is DeploymentMode.DISAGGREGATED:
