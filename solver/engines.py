@@ -39,9 +39,9 @@ def run_mip(
     *,
     nodes: int,
     gap: float,
-    start: Mapping[mathopt.Variable, float] | None = None,
     priorities: Mapping[mathopt.Variable, int] | None = None,
     first_only: bool = False,
+    many_cuts: bool = False,
 ) -> Run:
     """Minimise a mixed-integer program with GSCIP within so many branch-and-bound nodes."""
     parameters = mathopt.SolveParameters(
@@ -49,16 +49,14 @@ def run_mip(
         random_seed=0,
         node_limit=nodes,
         relative_gap_tolerance=gap,
+        cuts=mathopt.Emphasis.HIGH if many_cuts else None,
         solution_limit=1 if first_only else None,
     )
-    hints = [mathopt.SolutionHint(variable_values=dict(start))] if start else []
     result = mathopt.solve(
         model,
         mathopt.SolverType.GSCIP,
         params=parameters,
-        model_params=mathopt.ModelSolveParameters(
-            solution_hints=hints, branching_priorities=dict(priorities or {})
-        ),
+        model_params=mathopt.ModelSolveParameters(branching_priorities=dict(priorities or {})),
     )
     reason = result.termination.reason
     bounds = result.termination.objective_bounds

@@ -31,13 +31,13 @@ def floor(problem: Problem) -> int:
 
 
 def _unit_price(problem: Problem, offering: Offering) -> int:
-    return {"cost": offering.cost_per_unit, "power": offering.power_per_unit, "gpus": 0}[problem.objective]
+    return {"cost": offering.cost_per_unit, "power": offering.power_per_unit, "gpus": offering.bought_gpus}[
+        problem.objective
+    ]
 
 
 def _price(problem: Problem, option: Option, offering: Offering) -> Fraction:
     """Return what one replica adds to the objective at least."""
-    if problem.objective == "gpus":
-        return Fraction(option.gpus)
     share = Fraction(option.gpus, offering.unit_domains * offering.domain_gpus) * _unit_price(
         problem, offering
     )

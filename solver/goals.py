@@ -15,7 +15,7 @@ class Goal(StrEnum):
 
     ANY = "any"  # no preference: does an answer exist?
     COST = "cost"  # micro-USD/h of units bought and replicas run
-    GPUS = "gpus"  # GPUs of replicas
+    GPUS = "gpus"  # GPUs of units bought
     POWER = "power"  # W of units bought
     CHURN = "churn"  # replicas of the previous plan given up
     ORDER = "order"  # GPUs of replicas, then earlier options first
@@ -42,7 +42,8 @@ def weights(structure: Structure, goal: Goal) -> Weights:
         units = tuple((o.id, o.power_per_unit) for o in problem.offerings if o.power_per_unit)
         return Weights(units, grain=gcd(*(w for _, w in units)) or 1)
     if goal is Goal.GPUS:
-        return Weights(replicas=tuple((i.id, i.gpus) for i in structure.options))
+        units = tuple((o.id, o.bought_gpus) for o in problem.offerings)
+        return Weights(units, grain=gcd(*(w for _, w in units)) or 1)
     if goal is Goal.CHURN and problem.previous is not None:
         known = {i.id for i in structure.options}
         return Weights(kept=tuple((i, n) for i, n in problem.previous.replicas if i in known and n > 0))
@@ -55,10 +56,12 @@ def weights(structure: Structure, goal: Goal) -> Weights:
 
 
 def later_goals(structure: Structure) -> tuple[Goal, ...]:
-    """Return the goals after the problem's own objective, in order."""
+    """Return the goals after the problem's own objective, in order; what costs nothing is not bought to stand idle."""
     tie_break = (Goal.COST,) if structure.problem.objective != "cost" else ()
+    is_free = any(o.cost_per_unit == 0 for o in structure.problem.offerings)
+    idle = (Goal.POWER,) if is_free and structure.problem.objective != "power" else ()
     churn = (Goal.CHURN,) if structure.problem.previous is not None else ()
-    return (*tie_break, *churn, Goal.ORDER)
+    return (*tie_break, *idle, *churn, Goal.ORDER)
 
 
 def amount_of(structure: Structure, goal: Goal, units: Mapping[str, int], replicas: Mapping[str, int]) -> int:

@@ -32,6 +32,12 @@ class Offering:
     domains_per_rack: int  # HGX: hosts in one physical rack; NVL72: 1
     cost_per_unit: int  # micro-USD per hour
     power_per_unit: int  # W, all-in
+    unit_gpus: int = 0  # GPUs bought with a unit, spares included; 0: those that replicas may use
+
+    @property
+    def bought_gpus(self) -> int:
+        """GPUs that one unit adds to what is bought."""
+        return self.unit_gpus or self.unit_domains * self.domain_gpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ class SizingModel:
         return self.model.add_variable(lb=0.0, ub=upper, name=f"{name} {self.model.get_num_variables()}")
 
     def units_first(self) -> dict[mathopt.Variable, int]:
-        """Branching priorities: what to buy, then which layouts."""
-        return dict.fromkeys(self.units.values(), 2) | dict.fromkeys(self.used.values(), 1)
+        """Branching priorities: what to buy before anything else."""
+        return dict.fromkeys(self.units.values(), 1)
 
     def row(self, constraint: object, name: str) -> None:
         """Add a constraint; several rows may go by one rule's name, the number keeps them apart."""

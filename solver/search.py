@@ -19,7 +19,7 @@ from solver.structure import Structure, analyse
 
 _MOST_CELLS = 48  # beyond, racks or domains are too many to be told apart in a program
 _MOST_CELL_VARIABLES = 8_000
-_TARGETS = 4  # amounts between bound and answer that are tried
+_TARGETS = 3  # amounts between bound and answer that are tried
 _REPAIRS = 8
 _WORK_PER_SECOND = 100_000  # nodes × variables that GSCIP gets through in a deterministic second
 _FEWEST_NODES = 50
@@ -99,7 +99,7 @@ def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None
     wanted = goal or Goal(problem.objective)
     search = Search(structure, progress, wanted, bound=0 if wanted is Goal.ANY else floor(problem))
     cells = cells_of(structure)
-    fleet = _open(search, cells, part=0.3)
+    fleet = _open(search, cells, part=0.4)
     if cells is not Cells.NONE and not search.is_done:
         _close_gap(search, cells)
     if search.answer is None and not search.is_infeasible:
@@ -140,7 +140,13 @@ def _open(search: Search, cells: Cells, part: float) -> Fleet | None:
     search.progress(f"sizing: {name}")
     sizing = build_sizing(search.structure, Formulation(cells), goal=search.goal)
     nodes = search.nodes(sizing, part)
-    run = run_mip(sizing.model, nodes=nodes, gap=search.gap / 2, first_only=search.goal is Goal.ANY)
+    run = run_mip(
+        sizing.model,
+        nodes=nodes,
+        gap=search.gap / 2,
+        first_only=search.goal is Goal.ANY,
+        many_cuts=cells is not Cells.NONE,
+    )
     search.is_infeasible = run.status is Status.INFEASIBLE
     bound = search.raise_bound(run)
     if run.status is not Status.FOUND:
@@ -158,7 +164,7 @@ def _close_gap(search: Search, cells: Cells) -> None:
     """
     if search.answer is None and _aim(search, cells, None, part=0.2) is not Status.FOUND:
         return
-    ratio, part = 0.0, 0.06
+    ratio, part = 0.0, 0.1
     for _ in range(_TARGETS):
         if search.is_done or search.answer is None:
             return
@@ -173,11 +179,13 @@ def _close_gap(search: Search, cells: Cells) -> None:
 
 def _aim(search: Search, cells: Cells, target: int | None, part: float) -> Status:
     """Decide whether some fleet amounts to no more than the target."""
-    name = "any fleet" if target is None else f"target {target}"
+    name = f"{cells}, any fleet" if target is None else f"{cells}, at most a target"
     search.progress(f"sizing: {name}")
     caps = () if target is None else (Cap(search.goal, target),)
     sizing = build_sizing(search.structure, Formulation(cells), goal=Goal.ANY, caps=caps)
-    run = run_mip(sizing.model, nodes=search.nodes(sizing, part), gap=0.0, first_only=True)
+    nodes = search.nodes(sizing, part)
+    priorities = None if target is None or target <= search.bound else sizing.units_first()
+    run = run_mip(sizing.model, nodes=nodes, gap=0.0, priorities=priorities, first_only=True)
     if run.status is Status.INFEASIBLE:
         if target is None:
             search.is_infeasible = search.answer is None

@@ -261,7 +261,7 @@ def _losses(ledger: _Ledger, level: Level) -> dict[str, dict[str, int]]:
 def _check_cost(ledger: _Ledger) -> Iterable[Violation]:
     problem = ledger.problem
     if problem.objective == "gpus":
-        total = sum(n * ledger.option[i].gpus for i, n in ledger.replicas.items())
+        total = sum(n * ledger.offering[o].bought_gpus for o, n in ledger.units.items())
     elif problem.objective == "power":
         total = sum(n * ledger.offering[o].power_per_unit for o, n in ledger.units.items())
     else:

@@ -24,7 +24,12 @@ def candidates_of(
         shapes += found
         drops += refused
     if not places:
-        drops.append(Drop("no-offering", "no offering is available to this workload"))
+        drops.append(
+            Drop(
+                "nothing-available",
+                "every offering that may serve this workload has 0 hosts or racks available",
+            )
+        )
     priced: list[Candidate] = []
     for shape, result in zip(shapes, capacities(perf, [s.replica for s in shapes], need.load), strict=True):
         if isinstance(result, Unsupported):

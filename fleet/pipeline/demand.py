@@ -227,7 +227,8 @@ def _longest(
 def _largest(written: LengthSpec | int | None, side: Marginal, of_trace: int | None) -> float:
     """Tokens of the longest prompt (or answer): as written, as the trace has it, else the distribution's last cell."""
     if isinstance(written, LengthSpec):
-        return float(written.max or side.values[-1])
+        histogram_end = written.histogram[-1][0] if written.histogram else 0
+        return float(written.max or histogram_end or side.values[-1])
     return float(written if written is not None else of_trace or side.values[-1])
 
 

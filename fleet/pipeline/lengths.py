@@ -14,6 +14,7 @@ from fleet.spec.model import LengthSpec
 # Probability cells of the marginal distribution, finer towards the tail that the SLOs look at.
 _CELLS = (0.0, 0.10, 0.25, 0.45, 0.65, 0.80, 0.90, 0.95, 0.98, 0.995, 1.0)
 _STEPS_PER_CELL = 8
+_MOST_ATOMS = 64
 _STEEPEST = 6.0  # slope of a tail: log(tokens) for each standard deviation
 _NORMAL = NormalDist()
 
@@ -73,13 +74,16 @@ def marginal(spec: LengthSpec | float) -> Marginal:
 
 
 def _from_histogram(rows: Sequence[tuple[float, float]]) -> Marginal:
-    """Each row is [up to, share]; a row's requests are taken to lie at the middle of its bin."""
+    """Each row is [up to, share]; a row's requests are spread evenly over its bin, the last of them at its upper end."""
     total = sum(share for _, share in rows)
-    values, low = [], 0.0
-    for upper, _ in rows:
-        values.append(max((low + upper) / 2, 1.0))
+    parts = max(1, min(_STEPS_PER_CELL, _MOST_ATOMS // len(rows)))
+    values, weights, low = [], [], 0.0
+    for upper, share in rows:
+        for part in range(parts):
+            values.append(max(low + (upper - low) * (part + 0.5) / parts, 1.0))
+            weights.append(share / total / parts)
         low = upper
-    return Marginal(tuple(values), tuple(share / total for _, share in rows))
+    return Marginal(tuple(values), tuple(weights))
 
 
 def _from_quantiles(known: list[tuple[float, float]], mean: float | None, largest: float | None) -> Marginal:

@@ -40,12 +40,19 @@ def no_candidates(workloads: Mapping[str, list[Drop]]) -> list[Diagnostic]:
     for name, drops in workloads.items():
         notes = tuple(f"{row.count} dropped, {row.reason}: {row.example}" for row in drops_by_reason(drops))
         where = at("spec", "workloads", name, text="no layout on any offering is left", on_key=True)
-        found.append(
-            NO_CANDIDATE.report(
-                f"no candidate can serve workload '{name}' within its SLO", where, notes=notes
-            )
-        )
+        message = f"no candidate can serve workload '{name}' within its SLO"
+        advice = _ADVICE.get(next((row.reason for row in drops_by_reason(drops)), ""), "")
+        found.append(NO_CANDIDATE.report(message, where, notes=notes, help=advice))
     return found
+
+
+_ADVICE = {
+    "nothing-available": "raise available of an offering that may serve the workload",
+    "does-not-fit": "offer an accelerator with more memory or a larger NVLink domain, or allow a lower precision",
+    "no-hardware-precision": "offer hardware that has the precision, or list a checkpoint in another one",
+    "slo-unreachable": "relax the SLO, allow another precision or engine, or offer a faster accelerator",
+}
+"""What to do about the most frequent reason that candidates were dropped for."""
 
 
 def locate(failure: Infeasible | Unknown, trace: Trace, fleet: ResolvedFleet) -> list[Diagnostic]:
@@ -79,7 +86,7 @@ def _bound(bound: int | None, fleet: ResolvedFleet) -> str:
         return "nothing is proven"
     objective = fleet.file.spec.policy.objective
     if objective is Objective.GPUS:
-        return f"any plan uses at least {bound} GPUs"
+        return f"any plan buys at least {bound} GPUs"
     if objective is Objective.WATTS:
         return f"any plan draws at least {format_kilowatts(bound / 1000)}"
     return f"any plan costs at least {format_usd_per_hour(bound / MICRO_USD)}"
@@ -113,6 +120,8 @@ def _label(c: Conflicting, fleet: ResolvedFleet) -> str:
             return "one layout is used for a workload on an offering"
         case "purchase-unit":
             return f"bought together: {has}{alone}"
+        case "min-replicas":
+            return f"asks for {has} replicas{alone}"
         case "min-units":
             return f"{has} of '{c.subject}' are committed{alone}"
         case _:

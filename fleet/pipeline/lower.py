@@ -89,6 +89,7 @@ def _offering(offering: ResolvedOffering) -> Offering:
         domains_per_rack=offering.domains_per_rack,
         cost_per_unit=round(offering.usd_per_unit_hour * MICRO_USD),
         power_per_unit=round(offering.unit_watts),
+        unit_gpus=offering.unit_gpus,
     )
 
 

@@ -219,7 +219,7 @@ def certificate(ledger: Ledger) -> Iterator[Violation]:
 def _cost(plan: FleetPlan) -> tuple[float, Tolerance]:
     """Return the plan's own figure of what the objective counts."""
     if plan.certificate.objective == "gpus":
-        return plan.summary.gpus_used, EXACT
+        return plan.summary.gpus_bought, EXACT
     if plan.certificate.objective == "watts":
         units = sum(o.bought_units for o in plan.offerings)
         return plan.summary.power_kw * W_PER_KW, Tolerance(SUMS.relative, _HALF_WATT * units)

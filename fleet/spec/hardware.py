@@ -70,7 +70,7 @@ class OfferingSpec(SpecModel):
     price: PriceSpec
     """What it costs."""
     hosts_per_rack: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """HGX hosts in one physical rack. Empty: each its own."""
+    """HGX hosts in one physical rack; those that are bought fill one rack after the other. Empty: each its own."""
     network_per_gpu: BytesPerS | None = None
     """Network bandwidth of one GPU in one direction. Empty: the catalogue's."""
     power_limit: Kilowatts | None = None

@@ -94,7 +94,13 @@ def test_a_changed_answer_is_rejected_by_the_rule_it_breaks(name: str, answer: A
 @pytest.mark.parametrize("level", [Level.HOST, Level.RACK, Level.ZONE])
 def test_replicas_that_stand_together_do_not_survive(level: Level) -> None:
     other = racks("gb300", zone="b", max_units=1)
-    problem = fleet(racks(max_units=1), other, option("a", "gb200", gpus=1), option("b", "gb300", gpus=1), demand(300, survives=frozenset({level})))
+    problem = fleet(
+        racks(max_units=1),
+        other,
+        option("a", "gb200", gpus=1),
+        option("b", "gb300", gpus=1),
+        demand(300, survives=frozenset({level})),
+    )
     outcome = solve(problem)
     assert isinstance(outcome, Solved)
     together = tuple(
@@ -102,8 +108,12 @@ def test_replicas_that_stand_together_do_not_survive(level: Level) -> None:
         for option, count in (("a", 4), ("b", 0 if level is Level.ZONE else 1))
         for n in range(count)
     )
-    counts = tuple((i, sum(a.option == i for a in together)) for i in ("a", "b") if any(a.option == i for a in together))
-    shares = (("chat", "a", 1_000_000),) if len(counts) == 1 else (("chat", "a", 800_000), ("chat", "b", 200_000))
+    counts = tuple(
+        (i, sum(a.option == i for a in together)) for i in ("a", "b") if any(a.option == i for a in together)
+    )
+    shares = (
+        (("chat", "a", 1_000_000),) if len(counts) == 1 else (("chat", "a", 800_000), ("chat", "b", 200_000))
+    )
     answer = Answer((("gb200", 1), ("gb300", 1)), counts, shares, together, 200)
     assert {v.rule for v in verify(problem, answer)} == {f"survive({level})"}
 

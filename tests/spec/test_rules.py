@@ -64,6 +64,7 @@ BROKEN = [
     pytest.param("rate: {mean: 8, peak: 24}", "rate: {}", ["demand-without-rate 15:{}"], id="a rate without figures"),
     pytest.param("rate: {mean: 8, peak: 24}", "rate: {constant: 1, peak: 24}", ["rate-ambiguous 15:1 15:24"], id="a constant rate with a peak"),
     pytest.param("rate: {mean: 8, peak: 24}", "rate: {mean: 1, trace: {path: x}}", ["rate-ambiguous 15:1 15:{path: x}", "rate-without-peak 15:1"], id="a mean rate with a trace"),
+    pytest.param("basis: measured", "cancellation: 100%\n        basis: measured", ["demand-all-cancelled 18:100%"], id="nothing but cancelled requests"),
     pytest.param("peak: 24", "peak: 6", ["peak-below-mean 15:6 15:8"], id="a peak below the mean"),
     pytest.param("rate: {mean: 8, peak: 24}", "rate: 0", ["demand-is-zero 15:0"], id="no requests"),
     pytest.param("rate: {mean: 8, peak: 24}", "rate: {hourly: [" + ", ".join(["0"] * 24) + "]}", ["demand-is-zero 15:{hourly: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]}"], id="no requests in any hour"),

@@ -85,6 +85,20 @@ def demand_is_zero(file: FleetFile) -> Iterator[Diagnostic]:
             yield demand_is_zero.report(f"workload '{name}' asks for nothing", label)
 
 
+@check()
+def demand_all_cancelled(file: FleetFile) -> Iterator[Diagnostic]:
+    """Every request of a workload is cancelled.
+
+    What: `cancellation` is 100 %.
+    Why: No token is useful then, and the cost of a useful one has no meaning.
+    Fix: Give the share of requests that are cancelled, below 100 %.
+    """
+    for name, workload in file.spec.workloads.items():
+        if workload.demand.cancellation >= 1:
+            label = at("spec", "workloads", name, "demand", "cancellation", text="nothing is left to serve")
+            yield demand_all_cancelled.report(f"every request of workload '{name}' is cancelled", label)
+
+
 @check(Severity.WARNING)
 def rate_without_peak(file: FleetFile) -> Iterator[Diagnostic]:
     """Only the mean of a request rate is given.
@@ -173,6 +187,7 @@ CHECKS = (
     rate_ambiguous,
     peak_below_mean,
     demand_is_zero,
+    demand_all_cancelled,
     rate_without_peak,
     guessed_demand,
     forecast_demand,
