@@ -200,6 +200,8 @@ def _unreachable(best_ms: dict[Target, Array], binding: str, row: int) -> Unsupp
     """Say which target fails even for a request alone, and how near it gets."""
     for target, figures in best_ms.items():
         if binding == f"{target.metric}_p{target.quantile}":
-            detail = f"{binding} is {format_ms(figures[row])} at best, the limit is {format_ms(target.limit_ms)}"
+            detail = (
+                f"{binding} is {format_ms(figures[row])} at best, the limit is {format_ms(target.limit_ms)}"
+            )
             return Unsupported("slo-unreachable", detail)
     return Unsupported("does-not-fit", f"even a single request does not fit: {binding}")

@@ -17,11 +17,10 @@ from fleet.render.kubernetes.deployment import deployments
 from fleet.render.kubernetes.disruption import disruption_budget
 from fleet.render.kubernetes.dynamo import frontend_service, graph_deployments
 from fleet.render.kubernetes.leader_worker_set import leader_worker_sets
+from fleet.render.kubernetes.priority import FLEET, priority_classes
 from fleet.render.monitoring import pod_monitor, slo_rules
 from fleet.render.objects import Wave, resource
 from fleet.render.view import DeploymentView, views
-
-FLEET = "fleet"
 
 
 def build_graph(plan: FleetPlan) -> ResourceGraph:
@@ -34,11 +33,12 @@ def build_graph(plan: FleetPlan) -> ResourceGraph:
     check_names(plan)
     graph = ResourceGraph()
     namespace = _add(graph, _namespace(plan))
+    classes = tuple(_add(graph, item) for item in priority_classes(plan))
     found = views(plan)
     check_trays(plan, found)
     serving: list[ResourceId] = []
     for view in found:
-        serving += _add_deployment(graph, view, namespace)
+        serving += _add_deployment(graph, view, namespace, classes)
     _add_routing(graph, plan, found, namespace, serving)
     check_graph(plan, graph, {view.deployment.id: view.name for view in found})
     return graph
@@ -68,9 +68,11 @@ def _namespace(plan: FleetPlan) -> Resource:
     )
 
 
-def _add_deployment(graph: ResourceGraph, view: DeploymentView, namespace: ResourceId) -> list[ResourceId]:
+def _add_deployment(
+    graph: ResourceGraph, view: DeploymentView, namespace: ResourceId, classes: tuple[ResourceId, ...]
+) -> list[ResourceId]:
     """Add a deployment's objects; return what its routes need."""
-    before = [namespace]
+    before = [namespace, *classes]
     if view.needs_compute_domain:
         before += [_add(graph, compute_domain(view, group), after=(namespace,)) for group in view.groups]
     engines = [_add(graph, item, after=tuple(before)) for item in _engines(view)]

@@ -30,6 +30,8 @@ GRPC_PORT = 9002
 HEALTH_PORT = 9003
 METRICS_PORT = 9090
 CONFIG_FILE = "endpoint-picker.yaml"
+PICKER_CPUS = 1
+"""Requested; without a limit it takes more when it has to."""
 POOL_GROUP = "inference.networking.k8s.io"
 
 
@@ -190,7 +192,7 @@ def _picker_pod(view: DeploymentView, config_name: str) -> dict[str, Any]:
             {"name": "metrics", "containerPort": METRICS_PORT},
         ],
         "readinessProbe": probe(2),
-        "resources": {"limits": {"memory": "16Gi"}, "requests": {"cpu": "4", "memory": "8Gi"}},
+        "resources": {"limits": {"memory": "16Gi"}, "requests": {"cpu": str(PICKER_CPUS), "memory": "8Gi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "config", "mountPath": "/config", "readOnly": True}],
     }

@@ -11,6 +11,7 @@ from fleet.render.identity import deployment_labels
 from fleet.render.monitoring import COMPONENT, MONITORING, metric_name, series_of
 from fleet.render.objects import Wave, resource
 from fleet.render.view import DeploymentView
+from fleet.units import format_ms, format_requests_per_s
 
 FULL_KV_CACHE = 0.95
 PREEMPTIONS_PER_S = 0.1
@@ -60,17 +61,43 @@ def health_rules(view: DeploymentView) -> Resource:
 
 
 def _size(view: DeploymentView) -> Iterator[Alert]:
-    """Fewer pods or more demand than the plan was made for. Several workloads share a deployment at their planned rates."""
+    """Fewer pods or more demand than the plan was made for."""
     pods = scraped_pods(view)
     missing = f"(sum(up{series_of(view, 'up')}) or vector(0)) < {pods}"
     yield Alert("FleetPodsMissing", missing, "15m", "critical", f"fewer than the planned {pods} pods answer")
+    yield from _demand(view)
+
+
+def _demand(view: DeploymentView) -> Iterator[Alert]:
+    """Demand over the planned rate, beyond which a loss is not covered, and over what all replicas can serve.
+
+    Each workload's capacity is that of all replicas for it alone; together they are full when the shares
+    rate / capacity add up to 1, at the plan's mix. A deployment without planned traffic has neither alert.
+    """
     served = view.deployment.served
-    most = served[0].capacity_req_per_s if len(served) == 1 else sum(one.rate_req_per_s for one in served)
+    planned = sum(one.rate_req_per_s for one in served)
+    load = sum(one.rate_req_per_s / one.capacity_req_per_s for one in served if one.rate_req_per_s)
+    if not load:
+        return
+    capacity = planned / load
     requests = f"sum(rate({metric_name(view, 'e2e')}_count{series_of(view)}[15m]))"
-    summary = (
-        f"more requests arrive than the {most:.3g} per second that were planned for; compile the plan again"
+    losses = " or a ".join(view.plan.policy.survive)
+    beyond = f"; beyond it the plan does not promise to survive a {losses}" if losses else ""
+    yield Alert(
+        "FleetDemandOverPlan",
+        f"{requests} > {planned:.6g}",
+        "15m",
+        "warning",
+        f"more than the planned {format_requests_per_s(planned)} are served{beyond}; compile the plan again",
     )
-    yield Alert("FleetDemandOverPlan", f"{requests} > {most:.6g}", "15m", "warning", summary)
+    yield Alert(
+        "FleetDemandOverCapacity",
+        f"{requests} > {capacity:.6g}",
+        "15m",
+        "critical",
+        f"more than the capacity of {format_requests_per_s(capacity)} are served, with which the plan keeps its limits; "
+        "compile the plan again or shed load",
+    )
 
 
 def _pressure(view: DeploymentView) -> Iterator[Alert]:
@@ -93,13 +120,13 @@ def _pressure(view: DeploymentView) -> Iterator[Alert]:
     ]
     if ttft_limits_ms:
         queue = f"histogram_quantile(0.95, sum by (le) (rate({_vllm('queue_time')}_bucket{series_of(view)}[10m])))"
-        half_s = min(ttft_limits_ms) / 2 / 1000
+        half_ms = min(ttft_limits_ms) / 2
         yield Alert(
             "FleetQueueing",
-            f"{queue} > {half_s:g}",
+            f"{queue} > {half_ms / 1000:g}",
             "10m",
             "warning",
-            "queueing takes half of the TTFT limit",
+            f"5 % of requests queue for more than {format_ms(half_ms)}, half of the TTFT limit",
         )
 
 

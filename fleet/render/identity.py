@@ -16,6 +16,9 @@ ENDPOINT_LABEL = "fleetc.dev/endpoint"
 NVLINK_DOMAIN_LABEL = "fleetc.dev/nvlink-domain"
 """The planned NVLink domain of a pod; see `placement.py`."""
 
+GPUS_LABEL = "fleetc.dev/gpus-per-pod"
+"""The size of an engine's pod: pods of one size pack together; see `placement.py`."""
+
 NAME_LIMIT = 46
 """Longest name of a workload object: room for `-frontend`, `-00` and the suffixes of controllers within 63."""
 DYNAMO_NAME_LIMIT = 26

@@ -27,6 +27,7 @@ from fleet.render.identity import (
 )
 from fleet.render.objects import Wave, resource
 from fleet.render.view import DeploymentView
+from fleet.units import format_ms
 
 MONITORING = "monitoring.coreos.com/v1"
 COMPONENT = "monitoring"
@@ -148,8 +149,8 @@ def _slo_alert(
         "for": burn.wait,
         "labels": {"severity": burn.severity, **_own_labels(workload, view)},
         "annotations": {
-            "summary": f"{workload.name}: {limit.metric} p{limit.quantile} over its limit of {limit.limit_ms / 1000:g} s on {view.name}",
-            "description": f"The plan predicts {limit.predicted_ms / 1000:.3g} s. Measured over {burn.short} and {burn.long}: {{{{ $value | humanizeDuration }}}}.",
+            "summary": f"{workload.name}: {limit.metric} p{limit.quantile} over its limit of {format_ms(limit.limit_ms)} on {view.name}",
+            "description": f"The plan predicts {format_ms(limit.predicted_ms)}. Measured over {burn.short} and {burn.long}: {{{{ $value | humanizeDuration }}}}.",
         },
     }
 

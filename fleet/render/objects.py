@@ -11,17 +11,34 @@ from fleet.render.graph import Resource, ResourceId
 
 Body = dict[str, Any]
 
-BUILT_IN_GROUPS = ("apps/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1")
+BUILT_IN_GROUPS = ("apps/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1")
 
 
 class Wave(IntEnum):
-    """Argo CD sync waves. An endpoint picker becomes ready only when its pool exists, so pools come before what serves."""
+    """Argo CD sync waves.
+
+    An endpoint picker becomes ready only when its pool exists, so pools come before what serves. Engines come by falling
+    size, each when the larger ones are ready: on empty hosts nothing has to be preempted, which would load its weights
+    twice. What routes comes after all engines.
+    """
 
     NAMESPACE = -2
     COMPUTE_DOMAIN = -1
     CONFIG = 0
-    SERVING = 1
-    ROUTING = 2
+    SERVING = 1  # and pods of eight GPUs and more
+    SERVING_4_GPUS = 2  # in a pod: four to seven
+    SERVING_2_GPUS = 3  # two or three
+    SERVING_1_GPU = 4
+    ROUTING = 5
+
+
+def serving_wave(gpus_per_pod: int) -> Wave:
+    """The wave of an engine by the GPUs of its largest pod.
+
+    >>> [serving_wave(gpus).value for gpus in (8, 4, 3, 2, 1)]
+    [1, 2, 3, 3, 4]
+    """
+    return Wave(max(Wave.SERVING, Wave.SERVING_1_GPU + 1 - gpus_per_pod.bit_length()))
 
 
 def resource(

@@ -49,6 +49,10 @@ class DeploymentView:
         return rack_groups(self.plan, self.deployment, self.offering)
 
     @property
+    def largest_pod_gpus(self) -> int:
+        return max(group.gpus_per_host_used for group in self.deployment.workers)
+
+    @property
     def drain_s(self) -> int:
         """Seconds that running requests get to end: as long as the gateway waits for any of them."""
         return math.ceil(self.plan.gateway.request_timeout_ms / 1000)

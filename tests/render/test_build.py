@@ -11,6 +11,7 @@ import pytest
 from fleet.plan.document import Target
 from fleet.render.build import build_graph
 from fleet.render.errors import UnrenderablePlan
+from fleet.render.gateway import MODEL_HEADER
 from fleet.render.omissions import omissions
 from tests.plans import dev_plan, prod_plan
 from tests.render.reading import bodies, body_of, pod_templates, with_deployment
@@ -268,7 +269,31 @@ def test_what_no_object_can_say_is_listed() -> None:
             "delivery": plan.delivery.model_copy(update={"model_cache_claim": "weights"}),
         }
     )
-    assert [item.missing.split(":")[0] for item in omissions(quiet)] == ["TLS"]
+    assert [(item.subject, item.missing.split(":")[0]) for item in omissions(quiet)] == [
+        ("gateway", "the header X-Gateway-Model-Name"),
+        ("gateway", "TLS"),
+        ("nodes", "the CPUs that pods request"),
+        ("offerings h100-dev", "which tray or host a small pod takes"),
+    ]
+
+
+def test_every_route_needs_the_header_that_the_notes_ask_for() -> None:
+    plan = dev_plan()
+    for route in bodies(build_graph(plan), "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            assert all(MODEL_HEADER in [h["name"] for h in match["headers"]] for match in rule["matches"])
+    (note,) = [item for item in omissions(plan) if MODEL_HEADER in item.missing]
+    assert "body-based routing" in note.instead
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"), [(1.2e8, "120M"), (2e6, "2M"), (60_000.0, "60k"), (900.0, "900")]
+)
+def test_a_budget_of_tokens_is_written_for_people(budget: float, text: str) -> None:
+    plan = dev_plan()
+    tenants = tuple(t.model_copy(update={"token_budget_per_minute": budget}) for t in plan.gateway.tenants)
+    plan = plan.model_copy(update={"gateway": plan.gateway.model_copy(update={"tenants": tenants})})
+    assert f"its budget of {text} tokens/min" in [item.missing for item in omissions(plan)]
 
 
 def test_a_model_cache_claim_is_mounted_where_the_engine_looks() -> None:

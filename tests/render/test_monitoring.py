@@ -10,8 +10,11 @@ import pytest
 from fleet.plan.document import FleetPlan
 from fleet.render.build import build_graph
 from fleet.render.engines.templates import read_versions
+from fleet.render.health import health_rules
+from fleet.render.view import views
+from fleet.units import format_requests_per_s
 from tests.plans import dev_plan, prod_plan
-from tests.render.reading import bodies, body_of, pod_templates
+from tests.render.reading import bodies, body_of, deployment_of, pod_templates, with_deployment
 
 
 def _rules(plan: FleetPlan, name: str) -> list[dict[str, Any]]:
@@ -108,6 +111,73 @@ def test_missing_pods_are_counted_by_those_that_answer(name: str, pods: int) -> 
         rule for rule in _rules(prod_plan(), f"{name}-health") if rule.get("alert") == "FleetPodsMissing"
     ]
     assert rule["expr"].endswith(f"< {pods}")
+
+
+def _demand(plan: FleetPlan, name: str) -> dict[str, tuple[float, str, str]]:
+    """Threshold in requests/s, severity and summary of the alerts on demand."""
+    return {
+        rule["alert"]: (
+            float(rule["expr"].rpartition("> ")[2]),
+            rule["labels"]["severity"],
+            rule["annotations"]["summary"],
+        )
+        for rule in _rules(plan, f"{name}-health")
+        if rule.get("alert", "").startswith("FleetDemand")
+    }
+
+
+@pytest.mark.parametrize("name", ["chat-h100-east", "chat-b200-west", "agents-gb200-east", "batch-h200-east"])
+def test_demand_warns_at_the_planned_rate_and_pages_at_the_capacity(name: str) -> None:
+    plan = prod_plan()
+    (served,) = deployment_of(plan, name).served
+    found = _demand(plan, name)
+    planned, severity, text = found["FleetDemandOverPlan"]
+    assert planned == pytest.approx(served.rate_req_per_s, rel=1e-5)
+    assert severity == "warning"
+    assert f"the planned {format_requests_per_s(served.rate_req_per_s)} " in text
+    assert "survive a host;" in text
+    capacity, severity, text = found["FleetDemandOverCapacity"]
+    assert capacity == pytest.approx(served.capacity_req_per_s, rel=1e-5)
+    assert severity == "critical"
+    assert f"capacity of {format_requests_per_s(served.capacity_req_per_s)} " in text
+    assert planned < capacity
+
+
+def test_demand_says_nothing_of_survival_where_none_is_planned() -> None:
+    assert "survive" not in _demand(dev_plan(), "chat-h100-dev")["FleetDemandOverPlan"][2]
+
+
+def test_workloads_that_share_a_deployment_share_its_capacity_at_their_planned_rates() -> None:
+    """10 of 40 and 15 of 30 requests/s use three quarters: at this mix 33.3 requests/s are all it can."""
+    plan = dev_plan()
+    (served,) = deployment_of(plan, "chat-h100-dev").served
+    both = tuple(
+        served.model_copy(update={"rate_req_per_s": rate, "capacity_req_per_s": capacity, "share": share})
+        for rate, capacity, share in ((10.0, 40.0, 1_000_000), (15.0, 30.0, 0), (0.0, 0.0, 0))
+    )
+    (view,) = views(with_deployment(plan, "chat-h100-dev", served=both))
+    rules = health_rules(view).body["spec"]["groups"][0]["rules"]
+    thresholds = [
+        rule["expr"].rpartition("> ")[2] for rule in rules if "FleetDemand" in rule.get("alert", "")
+    ]
+    assert thresholds == ["25", "33.3333"]
+    (view,) = views(with_deployment(plan, "chat-h100-dev", served=both[2:]))
+    rules = health_rules(view).body["spec"]["groups"][0]["rules"]
+    assert not any("FleetDemand" in rule.get("alert", "") for rule in rules)
+
+
+@pytest.mark.parametrize("plan", [dev_plan(), prod_plan()], ids=["dev", "prod"])
+def test_a_time_below_a_second_is_written_in_milliseconds(plan: FleetPlan) -> None:
+    texts = [
+        text
+        for body in bodies(build_graph(plan), "PrometheusRule")
+        for group in body["spec"]["groups"]
+        for rule in group["rules"]
+        for text in rule.get("annotations", {}).values()
+    ]
+    assert any("over its limit of 800 ms" in text for text in texts)
+    assert any("queue for more than 400 ms, half of the TTFT limit" in text for text in texts)
+    assert not [text for text in texts if re.search(r"\b0\.\d+ s\b|\de[-+]?\d", text)]
 
 
 def test_kv_transfers_are_watched_only_where_there_are_any() -> None:

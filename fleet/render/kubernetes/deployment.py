@@ -18,9 +18,9 @@ from fleet.render.identity import (
     workloads_annotation,
 )
 from fleet.render.kubernetes.compute_domain import claim_template_name
-from fleet.render.kubernetes.placement import ENGINE_PODS, domain_labels, scheduling, spread
+from fleet.render.kubernetes.placement import ENGINE_PODS, domain_labels, scheduling, size_labels, spread
 from fleet.render.kubernetes.pods import serve_pod
-from fleet.render.objects import Wave, resource
+from fleet.render.objects import resource, serving_wave
 from fleet.render.racks import RackGroup
 from fleet.render.view import PROBE_PERIOD_S, DeploymentView
 
@@ -39,13 +39,14 @@ def deployments(view: DeploymentView) -> Iterator[Resource]:
 def _deployment(view: DeploymentView, group: RackGroup) -> Resource:
     (workers,) = view.deployment.workers
     launch = serve_launch(view.deployment, workers, view.model.served_name, view.checkpoint, view.drain_s)
-    where = {**scheduling(view, group), "topologySpreadConstraints": spread(view, group)}
+    where = {**scheduling(view, group, workers), "topologySpreadConstraints": spread(view, group)}
     pod = serve_pod(view, workers, launch, where, claim_template_name(view, group))
     check_worker(f"deployment {view.deployment.id}", workers, launch.argv, pod)
     selected = {**ENGINE_PODS, DEPLOYMENT_LABEL: view.name, **domain_labels(group)}
     labels = {
         **selected,
         **pod_labels(view.deployment, "engine"),
+        **size_labels(workers),
         ENDPOINT_LABEL: "true",
         ROLE_LABEL: str(workers.role),
     }
@@ -67,7 +68,7 @@ def _deployment(view: DeploymentView, group: RackGroup) -> Resource:
         {**deployment_labels(view.plan, view.deployment, "engine"), **domain_labels(group)},
         {"spec": spec},
         component=view.name,
-        wave=Wave.SERVING,
+        wave=serving_wave(view.largest_pod_gpus),
         annotations=workloads_annotation(view.deployment),
         engine_files={"launch": shlex.join([*launch.command, *launch.args])},
     )

@@ -36,7 +36,7 @@ from fleet.render.identity import (
     workloads_annotation,
 )
 from fleet.render.kubernetes.compute_domain import claim_template_name
-from fleet.render.kubernetes.placement import ARM64_TOLERATION, domain_labels, scheduling, spread
+from fleet.render.kubernetes.placement import ARM64_TOLERATION, domain_labels, scheduling, size_labels, spread
 from fleet.render.kubernetes.pods import (
     environment,
     resource_claims,
@@ -45,12 +45,12 @@ from fleet.render.kubernetes.pods import (
     shared_memory,
     volumes,
 )
-from fleet.render.objects import Wave, resource
+from fleet.render.objects import Wave, resource, serving_wave
 from fleet.render.racks import RackGroup
 from fleet.render.view import AFTER_DRAIN_S, PROBE_PERIOD_S, DeploymentView
 
 COMPONENT_NAMES = {Role.MIXED: "worker", Role.PREFILL: "prefill", Role.DECODE: "decode"}
-FRONTEND_CPUS = "4"
+FRONTEND_CPUS = 4
 FRONTEND_MEMORY = "8Gi"
 
 
@@ -111,7 +111,7 @@ def _graph_deployment(view: DeploymentView, group: RackGroup) -> Resource:
         {**deployment_labels(view.plan, view.deployment, "engine"), **domain_labels(group)},
         {"spec": {"backendFramework": view.deployment.engine.id, "components": components}},
         component=view.name,
-        wave=Wave.SERVING,
+        wave=serving_wave(view.largest_pod_gpus),
         annotations=workloads_annotation(view.deployment),
         engine_files={name: shlex.join([*launch.command, *launch.args]) for name, launch in files.items()},
     )
@@ -154,7 +154,7 @@ def _frontend(view: DeploymentView, group: RackGroup, launch: Launch) -> dict[st
             ),
             {"name": "PYTHONHASHSEED", "value": "0"},
         ],
-        "resources": {"requests": {"cpu": FRONTEND_CPUS, "memory": FRONTEND_MEMORY}},
+        "resources": {"requests": {"cpu": str(FRONTEND_CPUS), "memory": FRONTEND_MEMORY}},
     }
     spec: dict[str, Any] = {
         "containers": [container],
@@ -175,7 +175,12 @@ def _worker(view: DeploymentView, group: RackGroup, workers: WorkerGroup, launch
     hosts = workers.hosts_per_worker
     # The operator adds the ports, liveness and readiness; it adds node ranks by this executor's rules.
     annotations = {"nvidia.com/vllm-distributed-executor-backend": "mp"} if hosts > 1 else {}
-    labels = {**pod_labels(view.deployment, "engine"), **domain_labels(group), ROLE_LABEL: str(workers.role)}
+    labels = {
+        **pod_labels(view.deployment, "engine"),
+        **domain_labels(group),
+        **size_labels(workers),
+        ROLE_LABEL: str(workers.role),
+    }
     pod = _worker_pod(view, group, workers, launch)
     check_worker(f"deployment {view.deployment.id}", workers, launch.argv, pod)
     return {
@@ -220,6 +225,6 @@ def _worker_pod(
         "terminationGracePeriodSeconds": view.grace_s,
         "volumes": volumes(view)[0],
         **resource_claims(view, workers, claim_template_name(view, group)),
-        **scheduling(view, group),
+        **scheduling(view, group, workers),
         **spread_constraints,
     }

@@ -19,9 +19,9 @@ from fleet.render.identity import (
 )
 from fleet.render.kubernetes.compute_domain import claim_template_name
 from fleet.render.kubernetes.deployment import group_name
-from fleet.render.kubernetes.placement import domain_labels, scheduling
+from fleet.render.kubernetes.placement import domain_labels, scheduling, size_labels
 from fleet.render.kubernetes.pods import serve_pod
-from fleet.render.objects import Wave, resource
+from fleet.render.objects import resource, serving_wave
 from fleet.render.racks import RackGroup
 from fleet.render.view import DeploymentView
 
@@ -66,7 +66,7 @@ def _leader_worker_set(view: DeploymentView, group: RackGroup) -> Resource:
         {**deployment_labels(view.plan, view.deployment, "engine"), **domain_labels(group)},
         {"spec": spec},
         component=view.name,
-        wave=Wave.SERVING,
+        wave=serving_wave(view.largest_pod_gpus),
         annotations=workloads_annotation(view.deployment),
         engine_files={"launch": shlex.join([*leader.command, *leader.args])},
     )
@@ -90,7 +90,7 @@ def _pod(
         view,
         workers,
         launch,
-        scheduling(view, group),
+        scheduling(view, group, workers),
         claim_template_name(view, group),
         answers_http=answers_http,
     )
@@ -99,6 +99,7 @@ def _pod(
     labels = {
         **pod_labels(view.deployment, "engine"),
         **domain_labels(group),
+        **size_labels(workers),
         **serves,
         ROLE_LABEL: str(workers.role),
     }
