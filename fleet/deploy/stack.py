@@ -23,7 +23,7 @@ def read_current_plan(stack_folder: Path) -> FleetPlan:
         pulumi.RunError: missing, edited or stale; Pulumi prints the message without a traceback.
     """
     try:
-        plan = read_plan(stack_folder / PLAN_FILE)
+        plan = read_plan(stack_folder / PLAN_FILE, PLAN_FILE)
     except UnreadablePlan as error:
         raise pulumi.RunError(f"{stack_folder.name}: {error}") from None
     reason = staleness(plan, stack_folder)

@@ -71,22 +71,23 @@ def parse_plan(text: str, name: str = "plan.json") -> FleetPlan:
     return plan
 
 
-def read_plan(path: Path) -> FleetPlan:
-    """Read a plan file.
+def read_plan(path: Path, name: str = "") -> FleetPlan:
+    """Read a plan file; messages call it `name`, by default its path.
 
     Raises:
         UnreadablePlan: missing, unreadable, too large, or as `parse_plan`.
     """
+    name = name or str(path)
     try:
         if path.stat().st_size > MAX_PLAN_BYTES:
-            raise UnreadablePlan(f"{path} is larger than 64 MiB; that is no plan.")
+            raise UnreadablePlan(f"{name} is larger than 64 MiB; that is no plan.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UnreadablePlan(f"{path} does not exist. Compile the stack first.") from None
+        raise UnreadablePlan(f"{name} does not exist. Compile the stack first.") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UnreadablePlan(f"{path} cannot be read: {reason}.") from None
-    return parse_plan(text, str(path))
+        raise UnreadablePlan(f"{name} cannot be read: {reason}.") from None
+    return parse_plan(text, name)
 
 
 def write_atomically(path: Path, text: str) -> None:

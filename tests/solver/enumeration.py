@@ -8,7 +8,7 @@ from itertools import combinations, product
 import numpy as np
 from scipy.optimize import linprog
 
-from solver.problem import Level, Offering, Option, Problem
+from solver.problem import Level, Limit, Offering, Option, Problem
 
 Places = tuple[frozenset[tuple[str, int, int]], ...]  # of each replica: (offering, domain, host)
 
@@ -30,13 +30,16 @@ def cheapest_by_enumeration(problem: Problem) -> int | None:
 
 
 def cost_of(problem: Problem, bought: dict[str, int]) -> int:
-    return sum(o.cost_per_unit * bought[o.id] for o in problem.offerings)
+    """Return what a purchase costs, or draws when power is the objective."""
+    by_power = problem.objective == "power"
+    return sum((o.power_per_unit if by_power else o.cost_per_unit) * bought[o.id] for o in problem.offerings)
 
 
-def within(problem: Problem, bought: dict[str, int], limit: object) -> bool:
-    amount = {"budget": lambda o: o.cost_per_unit, "power": lambda o: o.power_per_unit}[limit.kind]  # type: ignore[attr-defined]
-    used = sum(amount(o) * bought[o.id] for o in problem.offerings if o.id in limit.offerings)  # type: ignore[attr-defined]
-    return bool(used <= limit.amount)  # type: ignore[attr-defined]
+def within(problem: Problem, bought: dict[str, int], limit: Limit) -> bool:
+    weight = {
+        o.id: o.cost_per_unit if limit.kind == "budget" else o.power_per_unit for o in problem.offerings
+    }
+    return sum(weight[o] * bought[o] for o in limit.offerings) <= limit.amount
 
 
 def fillings(problem: Problem, bought: dict[str, int]) -> Iterator[dict[str, Places]]:

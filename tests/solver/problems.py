@@ -78,4 +78,7 @@ def problems(draw: st.DrawFn) -> Problem:
             max_size=1,
         )
     )
-    return Problem(tuple(places), tuple(drawn), tuple(demands), tuple(limits), budget=EXACT)
+    objective = draw(st.sampled_from(["cost", "cost", "power"]))
+    return Problem(
+        tuple(places), tuple(drawn), tuple(demands), tuple(limits), objective=objective, budget=EXACT
+    )
