@@ -190,12 +190,23 @@ def _search(judge: _Judge, rule: Rule, works: int) -> int | None:
             works = middle
         if rule.kind not in _COUNTS:
             precision = max(1, works // _PRECISION)
-    direction = 1 if works > fails else -1
-    for part in (0, 30, 10, 4):
-        amount = works + direction * (max(precision, works // part) if part else 0)
+    return _confirmed(judge, rule, works, precision if works > fails else -precision)
+
+
+def _confirmed(judge: _Judge, rule: Rule, nearest: int, step: int) -> int | None:
+    """Return an amount that a placed fleet confirms: a tenth past the nearest one, then that or, failing, a third past.
+
+    The nearest amount is where no program proves the contrary any more, which is where fleets are hardest to find.
+    """
+    away = 1 if step > 0 else -1
+    tenth, third = (nearest + away * max(abs(step), nearest // part) for part in (10, 3))
+    for amount, fallback in ((tenth, None), (nearest, tenth)) if nearest > 1 else ((nearest, None),):
         if amount >= 0 and judge.finds(moved(judge.problem, rule, amount)):
-            return amount
-    return None
+            continue
+        if fallback is not None:
+            return fallback
+        return third if third >= 0 and judge.finds(moved(judge.problem, rule, third)) else None
+    return nearest
 
 
 def _amount_that_frees(relaxed: Problem, rule: Rule) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import gcd
 
+from solver.problem import Previous
 from solver.structure import Structure
 
 
@@ -17,17 +18,18 @@ class Goal(StrEnum):
     COST = "cost"  # micro-USD/h of units bought and replicas run
     GPUS = "gpus"  # GPUs of units bought
     POWER = "power"  # W of units bought
-    CHURN = "churn"  # replicas of the previous plan given up
+    CHURN = "churn"  # cost less what the kept replicas of the previous plan are worth
     ORDER = "order"  # GPUs of replicas, then earlier options first
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Amount of a goal: Σ weight × units + Σ weight × replicas − grain × Σ min(replicas, before)."""
+    """Amount of a goal: Σ weight × units + Σ weight × replicas − kept_worth × Σ min(replicas, before)."""
 
     units: tuple[tuple[str, int], ...] = ()
     replicas: tuple[tuple[str, int], ...] = ()
     kept: tuple[tuple[str, int], ...] = ()
+    kept_worth: int = 1
     grain: int = 1
 
 
@@ -45,14 +47,29 @@ def weights(structure: Structure, goal: Goal) -> Weights:
         units = tuple((o.id, o.bought_gpus) for o in problem.offerings)
         return Weights(units, grain=gcd(*(w for _, w in units)) or 1)
     if goal is Goal.CHURN and problem.previous is not None:
-        known = {i.id for i in structure.options}
-        return Weights(kept=tuple((i, n) for i, n in problem.previous.replicas if i in known and n > 0))
+        return _churn(structure, problem.previous)
     if goal is Goal.ORDER:
         scale = len(structure.options) + 1
         return Weights(
             replicas=tuple((i.id, scale * i.gpus + rank) for rank, i in enumerate(structure.options))
         )
     return Weights()
+
+
+def _churn(structure: Structure, previous: Previous) -> Weights:
+    """Kept replicas alone where answers cost the same; where cost may rise for them, what both are worth in money."""
+    known = {i.id for i in structure.options}
+    kept = tuple((i, n) for i, n in previous.replicas if i in known and n > 0)
+    worth = structure.problem.churn_weight
+    if not may_pay_for_churn(structure):
+        return Weights(kept=kept)
+    cost = weights(structure, Goal.COST)
+    return Weights(cost.units, cost.replicas, kept, worth, gcd(cost.grain, worth))
+
+
+def may_pay_for_churn(structure: Structure) -> bool:
+    """Whether keeping a replica has a price: then an answer inside the gap may cost more than the cheapest found."""
+    return structure.problem.objective == "cost" and structure.problem.churn_weight > 0
 
 
 def later_goals(structure: Structure) -> tuple[Goal, ...]:
@@ -70,5 +87,5 @@ def amount_of(structure: Structure, goal: Goal, units: Mapping[str, int], replic
     return (
         sum(w * units.get(o, 0) for o, w in weighed.units)
         + sum(w * replicas.get(i, 0) for i, w in weighed.replicas)
-        - weighed.grain * sum(min(before, replicas.get(i, 0)) for i, before in weighed.kept)
+        - weighed.kept_worth * sum(min(before, replicas.get(i, 0)) for i, before in weighed.kept)
     )

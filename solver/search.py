@@ -100,7 +100,7 @@ def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None
     search = Search(structure, progress, wanted, bound=0 if wanted is Goal.ANY else floor(problem))
     cells = cells_of(structure)
     fleet = _open(search, cells, part=0.4)
-    if cells is not Cells.NONE and not search.is_done:
+    if cells is not Cells.NONE and search.goal is not Goal.ANY and not search.is_done:
         _close_gap(search, cells)
     if search.answer is None and not search.is_infeasible:
         _be_cautious(search, fleet)
@@ -145,7 +145,7 @@ def _open(search: Search, cells: Cells, part: float) -> Fleet | None:
         nodes=nodes,
         gap=search.gap / 2,
         first_only=search.goal is Goal.ANY,
-        many_cuts=cells is not Cells.NONE,
+        many_cuts=cells is not Cells.NONE and search.goal is not Goal.ANY,
     )
     search.is_infeasible = run.status is Status.INFEASIBLE
     bound = search.raise_bound(run)
@@ -203,7 +203,7 @@ def _be_cautious(search: Search, fleet: Fleet | None) -> None:
     structure = _worthwhile(search.structure, fleet)
     idle: dict[str, int] = {}
     spare: dict[str, int] = {}
-    for number in range(1, _REPAIRS + 1):
+    for number in range(1, (2 if search.goal is Goal.ANY else _REPAIRS) + 1):
         bearable = {i.id: _planned_losses(structure, i.id, fleet) for i in structure.options}
         formulation = Formulation(bearable=bearable, idle_gpus=idle, spare_rate=spare)
         search.progress(f"sizing: cautious, {number}")

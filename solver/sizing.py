@@ -61,7 +61,9 @@ def build_sizing(
     sizing = SizingModel(structure, formulation, mathopt.Model(name="sizing"))
     problem = structure.problem
     for o in problem.offerings:
-        sizing.units[o.id] = sizing.integer(o.max_units, f"u[{o.id}]", o.min_units)
+        sizing.units[o.id] = sizing.integer(o.max_units, f"u[{o.id}]")
+        if o.min_units:
+            sizing.row(sizing.units[o.id] >= o.min_units, f"min-units[{o.id}]")
     for i in structure.options:
         sizing.replicas[i.id] = sizing.integer(structure.most_replicas[i.id], f"x[{i.id}]")
     _add_one_layout(sizing)
@@ -98,7 +100,7 @@ def _amount(sizing: SizingModel, goal: Goal) -> Linear:
     return (
         mathopt.fast_sum(w / weighed.grain * sizing.units[o] for o, w in weighed.units)
         + mathopt.fast_sum(w / weighed.grain * sizing.replicas[i] for i, w in weighed.replicas)
-        - mathopt.fast_sum(kept)
+        - weighed.kept_worth / weighed.grain * mathopt.fast_sum(kept)
     )
 
 

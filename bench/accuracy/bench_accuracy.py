@@ -29,6 +29,8 @@ from calibration.validate import (  # noqa: E402
     folds_by_group,
     folds_by_lengths,
     folds_by_machine,
+    folds_by_newer_sibling,
+    lent,
     summary,
 )
 
@@ -87,6 +89,9 @@ def main() -> int:
     show("nothing left out", data, in_sample)
     show("lengths left out", data, cross_validate(data, folds_by_lengths(data)))
     show("whole model x accelerator x engine left out", data, cross_validate(data, folds_by_group(data)))
+    newer = folds_by_newer_sibling(data)
+    show("newer accelerator left out, by neighbours only", data, cross_validate(data, newer))
+    show("newer accelerator left out, as its older sibling", data, cross_validate(data, newer, lent))
     if not data.is_mixed.all():
         show(
             "disaggregated accelerator x engine x precision left out",

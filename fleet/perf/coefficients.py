@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.layout import Role
-from fleet.perf.interface import Basis, Point
+from fleet.perf.interface import Basis, Bound, Point
 from fleet.perf.levels import LEVELS, cell_of, levels_of
-from fleet.perf.terms import STEP_TERMS
+from fleet.perf.siblings import lender_of, memory_share
+from fleet.perf.terms import STEP_TERMS, TERM_BOUND
 
 FORMAT = 1
 PATH = Path(__file__).parent / "data" / "calibrated.json"
@@ -29,6 +30,7 @@ THIN_CELL_ROWS = 3.0
 """Rows at which a cell's error is half-way between that of an unseen group and that of interpolation."""
 
 Vector = NDArray[np.float64]
+MEMORY_TERMS = np.array([TERM_BOUND.get(name) is Bound.MEMORY for name in STEP_TERMS])
 NO_EFFECT = np.zeros(2)
 
 
@@ -99,29 +101,23 @@ class Coefficients:
     ttft_error: ErrorBars
 
     def look_up(self, point: Point) -> Lookup:
-        """Return the coefficients of a point's worker; what the data does not have comes from its neighbours."""
-        levels, notes = levels_of(point), []
-        cell = cell_of(point)
+        """Return the coefficients of a point's worker; what the data does not have comes from its neighbours.
+
+        A worker whose cell has no data takes those of the older sibling of its accelerator where there is one: with
+        hardware that is no worse it is then no slower. Its error stays that of an unseen group.
+        """
         known = self.cells.get(cell_and_role(point))
-        levels["era"] = _latest(levels["era"], self.eras.get(point.engine.id.value, ()))
-        version = _latest(levels["version"], self.versions.get(cell, ()))
-        if known and version != levels["version"]:
-            notes.append(f"nearest engine version with data: {version.split('|')[-2] or 'unnamed'}")
-        levels["version"] = version
+        lender = None if known else lender_of(point)
+        levels, notes = self._levels(lender or point, is_known=known is not None)
         if known is None:
-            missing = [
-                name
-                for name in ("model", "accelerator", "generation_engine")
-                if levels[name] not in self.step[name]
-            ]
-            which = f", no data for {', '.join(levels[n] for n in missing)}" if missing else ""
-            notes.append(f"pooled from neighbouring cells{which}")
+            notes.append(self._neighbours(levels, lender))
         if point.layout.pp > 1 or point.layout.cp > 1:
             notes.append("no data for pipeline or context parallelism")
         rows = known.rows if known and not (point.layout.pp > 1 or point.layout.cp > 1) else 0
         name = class_of(point)
+        step = _coefficients(self.step_base, self.step, levels)
         return Lookup(
-            step=_coefficients(self.step_base, self.step, levels),
+            step=np.where(MEMORY_TERMS, step * memory_share(point, lender), step) if lender else step,
             first_token=_coefficients(self.first_token_base, self.first_token, levels),
             apart=self._apart(levels),
             basis=Basis.FITTED if rows else Basis.EXTRAPOLATED,
@@ -130,6 +126,29 @@ class Coefficients:
             tpot_error_p90=self.tpot_error.at(name, rows),
             ttft_error_p90=self.ttft_error.at(name, rows),
         )
+
+    def _levels(self, point: Point, *, is_known: bool) -> tuple[dict[str, str], list[str]]:
+        """Return a point's levels at the newest era and version that the data has, and what to note of it."""
+        levels, notes = levels_of(point), []
+        levels["era"] = _latest(levels["era"], self.eras.get(point.engine.id.value, ()))
+        version = _latest(levels["version"], self.versions.get(cell_of(point), ()))
+        if is_known and version != levels["version"]:
+            notes.append(f"nearest engine version with data: {version.split('|')[-2] or 'unnamed'}")
+        levels["version"] = version
+        return levels, notes
+
+    def _neighbours(self, levels: dict[str, str], lender: Point | None) -> str:
+        """Say where the coefficients of a cell without data come from."""
+        if lender and cell_and_role(lender) in self.cells:
+            return f"coefficients of {lender.accelerator.id}"
+        missing = [
+            name
+            for name in ("model", "accelerator", "generation_engine")
+            if levels[name] not in self.step[name]
+        ]
+        which = f", no data for {', '.join(levels[n] for n in missing)}" if missing else ""
+        of = f", coefficients of {lender.accelerator.id}" if lender else ""
+        return f"pooled from neighbouring cells{of}{which}"
 
     def _apart(self, levels: dict[str, str]) -> Vector:
         effects = [self.apart[name].get(levels[name], NO_EFFECT) for name in APART_LEVELS]

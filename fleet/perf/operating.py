@@ -205,6 +205,7 @@ class Operating:
     prefill_utilisation: Array  # (R,)
     kv_utilisation: Array  # (R,) mean
     kv_p99: Array  # (R,) share of a rank's KV cache in use at its 99 % quantile
+    kv_slots: Array  # (R,) requests of mean context that a decode worker's ranks hold, whole ones on each, at least one
     batch_p99: Array  # (R,) requests of one decode worker
 
     @property
@@ -280,6 +281,7 @@ def operate(service: Service, batch: Array, burstiness_scv: float) -> Operating:
         wait=q.wait,
         prefill_utilisation=np.maximum(q.utilisation, link),
         kv_utilisation=batch * held / service.kv_capacity,
+        kv_slots=ranks * np.maximum(np.floor(service.kv_capacity / ranks / held), 1.0),
         kv_p99=((batch + 1.0) / ranks * held + spread) / (service.kv_capacity / ranks),
         batch_p99=1.0 + batch + Z99 * np.sqrt(decoding.batch_variance),
     )

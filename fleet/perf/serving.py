@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,12 @@ from fleet.perf.service import Array, Service, gather
 from fleet.units import format_ms
 
 __all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "served_at"]
+
+LEAST_SLOTS = 2
+"""Slots that the 99 % quantile of a batch is held against at least: it counts the request that sees the batch."""
+
+ROUNDING = 1e-4
+"""By how much a share may exceed 1 at a capacity's rate: near saturation it magnifies the rate's rounding to six digits."""
 
 
 def capacities(
@@ -69,10 +76,10 @@ def served_at(
     point = operate(service, batch, load.burstiness_scv)
     shares = {
         "prefill": point.prefill_utilisation[0],
-        "KV cache": point.kv_p99[0],
-        "batch": point.batch_p99[0] / max(load.max_batch, 2),
+        "KV cache": max(point.kv_p99[0], point.batch_p99[0] / max(point.kv_slots[0], LEAST_SLOTS)),
+        "batch": point.batch_p99[0] / max(load.max_batch, LEAST_SLOTS),
     }
-    if point.rate[0] < rate_req_per_s * (1.0 - 1e-5) or max(shares.values()) > 1.0 + 1e-5:
+    if point.rate[0] < rate_req_per_s * (1.0 - 1e-5) or max(shares.values()) > 1.0 + ROUNDING:
         fullest = max(shares, key=lambda name: shares[name])
         return Unsupported("rate-beyond-capacity", f"at {rate_req_per_s:g} requests/s the {fullest} is full")
     return served_points(point)[0]
@@ -90,8 +97,9 @@ class _Found:
 def _limits(point: Operating, load: Load) -> list[tuple[str, NDArray[np.bool_]]]:
     """Every condition of an operating point by name, in the order in which one is blamed."""
     conditions = [(f"{t.metric}_p{t.quantile}", point.holds(t)) for t in load.targets]
-    conditions.append(("kv", point.kv_p99 <= 1.0))
-    conditions.append(("batch-limit", point.batch_p99 <= max(load.max_batch, 2)))
+    in_slots = point.batch_p99 <= np.maximum(point.kv_slots, LEAST_SLOTS)
+    conditions.append(("kv", (point.kv_p99 <= 1.0) & in_slots))
+    conditions.append(("batch-limit", point.batch_p99 <= max(load.max_batch, LEAST_SLOTS)))
     conditions.append(("stability", point.prefill_utilisation <= load.max_utilisation))
     return conditions
 
@@ -154,16 +162,18 @@ def _estimates(
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
-def batch_limit(batch_p99: float, ranks: int, max_batch: int) -> int:
+def batch_limit(batch_p99: float, ranks: int, max_batch: int, kv_slots: float = inf) -> int:
     """Return the batch limit to configure: per attention rank a power of two or one and a half of it, times the ranks.
 
-    >>> batch_limit(37.2, 1, 1024), batch_limit(37.2, 8, 1024)
-    (48, 48)
+    Never more than `kv_slots`, the requests of mean context that the KV cache holds: beyond it engines preempt.
+
+    >>> batch_limit(37.2, 1, 1024), batch_limit(37.2, 8, 1024), batch_limit(37.2, 1, 1024, 41.0)
+    (48, 48, 41)
     """
     each = batch_p99 / ranks
     ladder: list[int] = sorted({1 << p for p in range(31)} | {3 << p for p in range(30)})
     step = next(b for b in ladder if b >= each)
-    return max(min(step * ranks, max_batch), 1)
+    return max(int(min(step * ranks, max_batch, kv_slots)), 1)
 
 
 def _capacity(
@@ -181,7 +191,12 @@ def _capacity(
     return Capacity(
         served=served,
         binding=found.binding[row],
-        batch_limit=batch_limit(float(point.batch_p99[row]), replica.decoder.layout.dp, load.max_batch),
+        batch_limit=batch_limit(
+            float(point.batch_p99[row]),
+            replica.decoder.layout.dp,
+            load.max_batch,
+            float(point.kv_slots[row]),
+        ),
         decode=decode,
         prefill=prefill,
         context={

@@ -98,8 +98,14 @@ def test_a_cell_in_the_data_is_fitted_and_one_outside_is_extrapolated_with_a_wid
     inside, outside = one(point(tp=4)), one(point(gpu="h200-sxm", tp=4))
     assert inside.provenance.basis is Basis.FITTED
     assert outside.provenance.basis is Basis.EXTRAPOLATED
-    assert "neighbouring" in outside.provenance.note
+    assert outside.provenance.note == "coefficients of h100-sxm"
     assert outside.relative_error_p90 > 2 * inside.relative_error_p90
+
+
+def test_cells_without_data_or_sibling_are_pooled_from_neighbours() -> None:
+    answer = one(point(model="llama-3.1-8b", gpu="gb200-nvl72", tp=1))
+    assert answer.provenance.basis is Basis.EXTRAPOLATED
+    assert answer.provenance.note.startswith("pooled from neighbouring cells")
 
 
 def test_an_engine_newer_than_the_data_is_noted() -> None:

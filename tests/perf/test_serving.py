@@ -230,3 +230,44 @@ def test_impossible_lengths_are_a_caller_s_error(lengths: Lengths) -> None:
 )  # fmt: skip
 def test_batch_limits_are_round_and_cover(p99: float, ranks: int, most: int, limit: int) -> None:
     assert batch_limit(p99, ranks, most) == limit
+
+
+@pytest.mark.parametrize(
+    ("p99", "ranks", "slots", "limit"),
+    [
+        pytest.param(520.0, 1, 551.0, 551, id="not rounded beyond the cache"),
+        pytest.param(520.0, 1, 5000.0, 768, id="a large cache does not matter"),
+        pytest.param(100.0, 8, 104.0, 104, id="of each rank"),
+        pytest.param(7.9, 8, 8.0, 8, id="one for each rank"),
+    ],
+)
+def test_batch_limits_never_exceed_what_the_cache_holds(
+    p99: float, ranks: int, slots: float, limit: int
+) -> None:
+    assert batch_limit(p99, ranks, 1024, slots) == limit
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.floats(3_000.0, 2_000_000.0), st.sampled_from([1, 4, 8]), st.booleans(), st.sampled_from([1.0, 4.0]),
+    st.sampled_from([FIXED, SPREAD]),
+)  # fmt: skip
+def test_the_limit_fits_the_cache_at_the_mean_context_and_the_rate_fits_the_limit(
+    capacity_tokens: float, ranks: int, is_apart: bool, scv: float, lengths: Lengths
+) -> None:
+    decoder = worker("deepseek-r1", "h200-sxm", dp=ranks, ep=ranks)
+    apart = replace(APART, prefill=decoder, decode=decoder)
+    replica = apart if is_apart else ReplicaSpec(mixed=decoder)
+    load = Load(lengths, burstiness_scv=scv, max_batch=4096)
+    perf = replace(SLOW, kv_capacity_tokens=capacity_tokens)
+    found = capacities(perf, [replica], load)[0]  # type: ignore[arg-type]
+    if isinstance(found, Unsupported):
+        assert found.reason == "does-not-fit"
+        return
+    share = np.array(lengths.weight) * (np.array(lengths.output_tokens) - 1.0)
+    held = (np.array(lengths.input_tokens) + np.array(lengths.output_tokens) / 2.0) @ share / share.sum()
+    assert found.batch_limit // ranks * held <= capacity_tokens / ranks * 1.1 or found.batch_limit == ranks
+    assert found.context["batch_p99_per_worker"] <= max(found.batch_limit, 2) * (1 + 1e-4)
+    assert found.served.mean_batch <= found.batch_limit
+    again = served_at(perf, replica, load, found.served.rate_req_per_s)  # type: ignore[arg-type]
+    assert isinstance(again, ServedPoint), again

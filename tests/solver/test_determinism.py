@@ -14,8 +14,8 @@ from solver.problem import Budget
 from solver.solve import solve
 from tests.solver.small import demand, fleet, hosts, option
 for problem in (
-    reference_fleet(3, 0.3, Budget(deterministic_seconds=0.3)),
-    synthetic_fleet(1, 3, 3, 60, budget=Budget(deterministic_seconds=0.3)),
+    reference_fleet(6, 0.6, Budget(deterministic_seconds=0.3)),
+    synthetic_fleet(1, 2, 2, 60, budget=Budget(deterministic_seconds=0.3)),
     fleet(hosts(max_units=2), option(gpus=5)),
 ):
     print(repr(solve(problem)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from solver.outcome import Infeasible, Solved
-from solver.problem import Demand, Level, Limit, Previous, Problem
+from solver.problem import Budget, Demand, Level, Limit, Previous, Problem
 from solver.solve import solve
 from tests.solver.small import demand, fleet, hosts, option, racks
 
@@ -36,6 +36,7 @@ COSTS = {
     ),
     "(inventory) one host does not do": (fleet(hosts(max_units=1)), None),
     "(min-units) hosts committed to are paid for": (fleet(hosts(min_units=3)), 30),
+    "(min-units) more committed to than exist": (fleet(hosts(min_units=5)), None),
     "(purchase-unit) hosts sold in fours": (fleet(hosts(unit_domains=4, cost_per_unit=40)), 40),
     "(budget) a budget below the cost": (fleet(Limit("money", "budget", frozenset({"h100"}), 19)), None),
     "(budget) a budget of the cost": (fleet(Limit("money", "budget", frozenset({"h100"}), 20)), 20),
@@ -166,6 +167,15 @@ def test_churn_never_makes_a_fleet_costlier() -> None:
     outcome = solve(fleet(dear, option(), previous=Previous((("dear", 3),))))
     assert isinstance(outcome, Solved)
     assert outcome.answer.cost == 20
+
+
+def test_a_kept_replica_may_cost_what_it_is_worth_inside_the_gap() -> None:
+    dear = option("dear", rate=100, slot="s", cost_per_replica=1)
+    problem = fleet(dear, option(slot="t"), previous=Previous((("dear", 3),)), budget=Budget(5.0, gap=0.2))
+    for worth, cost in ((0, 20), (2, 23)):
+        outcome = solve(replace(problem, churn_weight=worth))
+        assert isinstance(outcome, Solved)
+        assert (outcome.answer.cost, outcome.certificate.cost) == (cost, cost)
 
 
 def test_of_equal_fleets_the_one_with_fewer_gpus_is_taken() -> None:

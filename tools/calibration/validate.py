@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.dataset import Array, Dataset
 from calibration.model import Predicted, fit_all, predict, throughput
+from fleet.perf.coefficients import cell_and_role
+from fleet.perf.interface import Point
+from fleet.perf.levels import LEVELS, levels_of
+from fleet.perf.siblings import lender_of
 
 NOT_SCORED = -1
 LENGTH_FOLDS = 4
@@ -43,6 +48,33 @@ def folds_by_machine(data: Dataset) -> NDArray[np.intp]:
     return np.array(folds, dtype=np.intp)
 
 
+def folds_by_newer_sibling(data: Dataset) -> NDArray[np.intp]:
+    """Make every group whose accelerator has an older sibling that may lend a fold; other groups are always fitted."""
+    fold = folds_by_group(data)
+    return np.array([f if lender_of(p) else NOT_SCORED for f, p in zip(fold, data.points, strict=True)])
+
+
+def lent(data: Dataset) -> Dataset:
+    """Return the rows with the levels of their accelerators' older siblings; hardware and measurements stay their own."""
+    points = [lender_of(p) or p for p in data.points]
+    named = [levels_of(p) for p in points]
+    return replace(
+        data,
+        points=tuple(renamed(p, lender_of(p)) for p in data.points),
+        prefill=tuple(renamed(p, lender_of(p)) for p in data.prefill),
+        levels={level: [n[level] for n in named] for level in LEVELS},
+        cell=tuple(cell_and_role(p) for p in points),
+    )
+
+
+def renamed(point: Point, lender: Point | None) -> Point:
+    """Return the point with its own hardware under the lender's name."""
+    if lender is None:
+        return point
+    accelerator = point.accelerator.model_copy(update={"id": lender.accelerator.id})
+    return replace(point, accelerator=accelerator)
+
+
 @dataclass(frozen=True)
 class Errors:
     """Relative errors of held-out rows, prediction / measurement - 1, and which rows they belong to."""
@@ -53,15 +85,17 @@ class Errors:
     throughput: Array
 
 
-def cross_validate(data: Dataset, fold: NDArray[np.intp]) -> Errors:
-    """Fit without each fold and predict it."""
+def cross_validate(
+    data: Dataset, fold: NDArray[np.intp], seen_as: Callable[[Dataset], Dataset] = lambda held_out: held_out
+) -> Errors:
+    """Fit without each fold and predict it, as `seen_as` has it."""
     rows, parts = [], []
     for k in sorted(set(fold.tolist()) - {NOT_SCORED}):
         held_out = np.flatnonzero(fold == k)
         needs_apart = not data.is_mixed[held_out].all()
         fitted = fit_all(data.take(np.flatnonzero(fold != k)), with_apart=needs_apart)
         rows.append(held_out)
-        parts.append(errors_of(data.take(held_out), predict(fitted, data.take(held_out))))
+        parts.append(errors_of(data.take(held_out), predict(fitted, seen_as(data.take(held_out)))))
     joined = np.concatenate(parts, axis=1)
     return Errors(np.concatenate(rows), *joined)
 
