@@ -21,6 +21,7 @@ _MOST_CELLS = 48  # beyond, racks or domains are too many to be told apart in a 
 _MOST_CELL_VARIABLES = 8_000
 _TARGETS = 3  # amounts between bound and answer that are tried
 _REPAIRS = 8
+_WIDE_GAP = 0.02
 _WORK_PER_SECOND = 100_000  # nodes × variables that GSCIP gets through in a deterministic second
 _FEWEST_NODES = 50
 
@@ -51,6 +52,13 @@ class Search:
         if self.answer is None:
             return self.is_infeasible
         return self.goal is Goal.ANY or self.answer.cost - self.bound <= self.gap * self.answer.cost
+
+    @property
+    def is_wide_open(self) -> bool:
+        """Whether an answer is so far from the bound that another kind of program is worth its time."""
+        if self.answer is None or self.is_done:
+            return False
+        return self.answer.cost - self.bound > max(_WIDE_GAP, self.gap) * self.answer.cost
 
     def nodes(self, sizing: SizingModel, part: float) -> int:
         """Branch-and-bound nodes that a part of the budget buys, fewer for larger programs."""
@@ -104,6 +112,8 @@ def explore(problem: Problem, progress: Callable[[str], None], goal: Goal | None
         _close_gap(search, cells)
     if search.answer is None and not search.is_infeasible:
         _be_cautious(search, fleet)
+    elif cells is not Cells.NONE and search.is_wide_open:
+        _be_cautious(search, None)
     return search
 
 

@@ -23,8 +23,8 @@ __all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "served_at"]
 LEAST_SLOTS = 2
 """Slots that the 99 % quantile of a batch is held against at least: it counts the request that sees the batch."""
 
-ROUNDING = 1e-4
-"""By how much a share may exceed 1 at a capacity's rate: near saturation it magnifies the rate's rounding to six digits."""
+HALF_A_DIGIT = 5e-6
+"""Rates are rounded down to six digits: near saturation a batch is far more sensitive than the last digit."""
 
 
 def capacities(
@@ -44,7 +44,8 @@ def capacities(
         return [fault for fault in faults if fault is not None]
     cautious = service.with_margin(load.error_quantile)
     found = _search(cautious, load)
-    at_rate = operate(service, batch_at(service, found.rate, load.burstiness_scv), load.burstiness_scv)
+    batch = np.minimum(batch_at(service, found.rate, load.burstiness_scv), found.batch)
+    at_rate = operate(service, batch, load.burstiness_scv)
     fitting = [r for r, fault in zip(replicas, faults, strict=True) if fault is None]
     served = served_points(at_rate)
     estimates = _estimates(perf, fitting, atoms, load, at_rate)
@@ -79,7 +80,7 @@ def served_at(
         "KV cache": max(point.kv_p99[0], point.batch_p99[0] / max(point.kv_slots[0], LEAST_SLOTS)),
         "batch": point.batch_p99[0] / max(load.max_batch, LEAST_SLOTS),
     }
-    if point.rate[0] < rate_req_per_s * (1.0 - 1e-5) or max(shares.values()) > 1.0 + ROUNDING:
+    if point.rate[0] < rate_req_per_s * (1.0 - 1e-5) or max(shares.values()) > 1.0 + 1e-5:
         fullest = max(shares, key=lambda name: shares[name])
         return Unsupported("rate-beyond-capacity", f"at {rate_req_per_s:g} requests/s the {fullest} is full")
     return served_points(point)[0]
@@ -87,8 +88,9 @@ def served_at(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where the search ended, shape (R,): the rate, whether any rate holds, and what fails just above it."""
+    """Where the search ended, shape (R,): batch and rate, whether any rate holds, and what fails just above it."""
 
+    batch: Array
     rate: Array
     is_possible: NDArray[np.bool_]
     binding: list[str]
@@ -121,8 +123,8 @@ def _search(service: Service, load: Load) -> _Found:
     for row in range(size):
         conditions = end if possible[row] else start
         binding.append(next((name for name, h in conditions if not h[row]), "batch-limit"))
-    rate = np.array([six(r) for r in operate(service, low, load.burstiness_scv).rate.tolist()])
-    return _Found(rate, possible, binding)
+    at_most = operate(service, low, load.burstiness_scv).rate * (1.0 - HALF_A_DIGIT)
+    return _Found(low, np.array([six(r) for r in at_most.tolist()]), possible, binding)
 
 
 def served_points(point: Operating) -> list[ServedPoint]:

@@ -69,8 +69,9 @@ def lift_deployment(
     candidate, replicas = chosen.candidate, chosen.replicas
     shape, capacity = candidate.shape, candidate.capacity
     rate = workload.planning_req_per_s * chosen.share_ppm / 1e6
-    served = served_at(perf, shape.replica, workload.load, rate / replicas)
-    assert isinstance(served, ServedPoint), f"{candidate.id} cannot serve the rate it was sized for: {served}"
+    at_rate = served_at(perf, shape.replica, workload.load, rate / replicas)
+    # Where a batch hardly depends on the rate, the last digit decides; the prediction at full capacity is then the safe one.
+    served = at_rate if isinstance(at_rate, ServedPoint) else capacity.served
     workers = _workers(candidate, offering)
     usd = replicas * candidate.usd_per_hour
     million_output = rate * workload.output.mean * SECONDS_PER_HOUR / 1e6

@@ -267,7 +267,10 @@ def test_the_limit_fits_the_cache_at_the_mean_context_and_the_rate_fits_the_limi
     share = np.array(lengths.weight) * (np.array(lengths.output_tokens) - 1.0)
     held = (np.array(lengths.input_tokens) + np.array(lengths.output_tokens) / 2.0) @ share / share.sum()
     assert found.batch_limit // ranks * held <= capacity_tokens / ranks * 1.1 or found.batch_limit == ranks
-    assert found.context["batch_p99_per_worker"] <= max(found.batch_limit, 2) * (1 + 1e-4)
+    assert found.context["batch_p99_per_worker"] <= max(found.batch_limit, 2) * (1 + 1e-5)
     assert found.served.mean_batch <= found.batch_limit
-    again = served_at(perf, replica, load, found.served.rate_req_per_s)  # type: ignore[arg-type]
+    nearly = (
+        0.99 * found.served.rate_req_per_s
+    )  # at the end of a prefill's saturation batches grow without bound
+    again = served_at(perf, replica, load, nearly)  # type: ignore[arg-type]
     assert isinstance(again, ServedPoint), again
