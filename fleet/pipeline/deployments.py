@@ -12,6 +12,7 @@ from fleet.candidates.need import Candidate, Shape
 from fleet.layout import Role
 from fleet.perf.interface import Capacity, Estimate, Percentiles, PerformanceModel, ServedPoint
 from fleet.perf.replica import WorkerSpec
+from fleet.perf.rounding import six
 from fleet.perf.serving import served_at
 from fleet.pipeline.lower import capacity_milli
 from fleet.pipeline.resolved import ResolvedOffering, ResolvedWorkload
@@ -99,23 +100,23 @@ def lift_deployment(
         gpus_per_replica=shape.gpus,
         gpus=replicas * shape.gpus,
         served=(_served(chosen, workload, served, rate),),
-        utilisation=_digits(served.utilisation),
-        mean_batch_per_replica=_digits(served.mean_batch),
+        utilisation=six(served.utilisation),
+        mean_batch_per_replica=six(served.mean_batch),
         decode=BoundLine(
             bound=capacity.decode.decode_bound.value, shares=_shares(capacity.decode.decode_shares)
         ),
         prefill=BoundLine(
             bound=capacity.prefill.prefill_bound.value, shares=_shares(capacity.prefill.prefill_shares)
         ),
-        prefill_time_share=_digits(_prefill_share(candidate, rate / replicas)),
+        prefill_time_share=six(_prefill_share(candidate, rate / replicas)),
         provenance=_provenance(capacity.decode),
         usd_per_hour=round(usd, 6),
-        usd_per_million_output_tokens=_digits(usd / million_output),
-        usd_per_million_useful_tokens=_digits(usd / (million_output * workload.useful_share)),
+        usd_per_million_output_tokens=six(usd / million_output),
+        usd_per_million_useful_tokens=six(usd / (million_output * workload.useful_share)),
         power_kw=round(replicas * shape.gpus * offering.accelerator.all_in_w.value / 1000, 6),
         kv_link=_kv_link(shape),
-        kv_transfer_ms_mean=_digits(_kv_transfer_ms(candidate, workload)),
-        weight_load_s=_digits(
+        kv_transfer_ms_mean=six(_kv_transfer_ms(candidate, workload)),
+        weight_load_s=six(
             max(w.weight_bytes_per_gpu * w.gpus_per_host_used for w in workers) / LOAD_BYTES_PER_S
         ),
     )
@@ -157,8 +158,8 @@ def _group(
         gpus_per_host_used=layout.gpus // hosts,
         max_num_seqs=sequences,
         max_num_batched_tokens=max(tokens * layout.dp, sequences),
-        weight_bytes_per_gpu=_digits(estimate.weight_bytes_per_gpu),
-        kv_capacity_tokens=_digits(estimate.kv_capacity_tokens),
+        weight_bytes_per_gpu=six(estimate.weight_bytes_per_gpu),
+        kv_capacity_tokens=six(estimate.kv_capacity_tokens),
     )
 
 
@@ -179,10 +180,10 @@ def _served(chosen: Chosen, workload: ResolvedWorkload, served: ServedPoint, rat
                 metric=target.metric,
                 quantile=target.quantile,
                 limit_ms=target.limit_ms,
-                predicted_ms=_digits(predicted),
-                error_low_ms=_digits(predicted / (1 + error)),
-                error_high_ms=_digits(predicted * (1 + error)),
-                margin=_digits((target.limit_ms - _digits(predicted)) / target.limit_ms),
+                predicted_ms=six(predicted),
+                error_low_ms=six(predicted / (1 + error)),
+                error_high_ms=six(predicted * (1 + error)),
+                margin=six((target.limit_ms - six(predicted)) / target.limit_ms),
             )
         )
     return Served(
@@ -246,9 +247,7 @@ def _speculative(workload: ResolvedWorkload) -> dict[str, str | int | float] | N
 
 
 def _quantiles(p: Percentiles) -> Quantiles:
-    return Quantiles(
-        mean=_digits(p.mean), p50=_digits(p.p50), p90=_digits(p.p90), p95=_digits(p.p95), p99=_digits(p.p99)
-    )
+    return Quantiles(mean=six(p.mean), p50=six(p.p50), p90=six(p.p90), p95=six(p.p95), p99=six(p.p99))
 
 
 def _provenance(estimate: Estimate) -> ProvenanceLine:
@@ -257,15 +256,10 @@ def _provenance(estimate: Estimate) -> ProvenanceLine:
         backend=origin.backend,
         version=origin.version,
         basis=origin.basis.value,
-        relative_error_p90=_digits(estimate.relative_error_p90),
+        relative_error_p90=six(estimate.relative_error_p90),
         note=origin.note,
     )
 
 
 def _shares(shares: dict[str, float]) -> dict[str, float]:
     return {name: round(share, 4) for name, share in sorted(shares.items()) if round(share, 4) > 0}
-
-
-def _digits(value: float) -> float:
-    """Six significant digits: far below any prediction's error, far above the last bit that differs between machines."""
-    return float(f"{value:.6g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet.candidates.need import Weights
 from fleet.catalog.records import Accelerator
 from fleet.layout import Precision
+from fleet.perf.rounding import six
 from fleet.pipeline.resolved import ResolvedFleet, ResolvedWorkload
 
 FLOPS_PER_PARAMETER = 2.0
@@ -32,7 +33,7 @@ def floor_gpus(workload: ResolvedWorkload, fleet: ResolvedFleet) -> float:
         for name in workload.offerings
         for w in workload.model.weights
     )
-    return float(f"{flops / peak:.6g}")
+    return six(flops / peak)
 
 
 def peak_flops(accelerator: Accelerator, weights: Weights) -> float:

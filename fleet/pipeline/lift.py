@@ -9,6 +9,7 @@ from fleet.candidates.need import Candidate, Drop
 from fleet.catalog.records import DomainKind
 from fleet.diagnostics import Diagnostic
 from fleet.perf.interface import PerformanceModel
+from fleet.perf.rounding import six
 from fleet.pipeline.alternatives import alternatives, drops_by_reason
 from fleet.pipeline.deployments import Chosen, lift_deployment
 from fleet.pipeline.floor import BeatsPhysics, floor_gpus
@@ -143,8 +144,8 @@ def _summary(
         hosts=sum(o.hosts for o in offerings),
         racks=sum(o.bought_units * o.unit_domains for o in offerings if o.domain == "rack"),
         power_kw=round(sum(o.power_kw for o in offerings), 6),
-        usd_per_million_output_tokens=float(f"{usd / output:.6g}"),
-        usd_per_million_useful_tokens=float(f"{usd / useful:.6g}"),
+        usd_per_million_output_tokens=six(usd / output),
+        usd_per_million_useful_tokens=six(usd / useful),
     )
 
 
@@ -255,7 +256,7 @@ def _demand(workload: ResolvedWorkload) -> DemandSummary:
         input_tokens=_length(workload.input, demand.input),
         output_tokens=_length(workload.output, demand.output),
         cached_prefix_fraction=workload.load.cached_prefix_fraction,
-        burstiness_cv=float(f"{workload.burstiness_cv:.6g}"),
+        burstiness_cv=six(workload.burstiness_cv),
         cancellation=demand.cancellation,
         retries=demand.retries,
         basis=demand.basis,
@@ -275,7 +276,7 @@ def _length(side: Marginal, written: LengthSpec | float | None) -> LengthSummary
     if isinstance(written, LengthSpec):
         told = written.model_dump(include={"p50", "p90", "p99", "max"}, exclude_none=True)
         figures.update({name: float(value) for name, value in told.items()})
-    return LengthSummary(**{name: float(f"{value:.6g}") for name, value in figures.items()})
+    return LengthSummary(**{name: six(value) for name, value in figures.items()})
 
 
 def _certificate(
@@ -292,7 +293,7 @@ def _certificate(
         unit=unit,
         cost=amount(certificate.cost),
         bound=amount(certificate.bound),
-        gap=float(f"{certificate.gap:.6g}"),
+        gap=six(certificate.gap),
         proven_optimal=certificate.proven_optimal,
         floor=amount(certificate.floor),
         physical_floor_gpus=dict(floors),

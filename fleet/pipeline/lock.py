@@ -6,6 +6,7 @@ from typing import Any
 
 from fleet.candidates.need import Candidate
 from fleet.perf.interface import Capacity, Estimate, Percentiles, PerformanceModel
+from fleet.perf.rounding import six
 from fleet.plan.file import canonical_json, sha256_hex
 
 FORMAT_VERSION = "1.0"
@@ -29,7 +30,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     served = capacity.served
     return {
         "gpus": candidate.shape.gpus,
-        "capacity_req_per_s": _digits(served.rate_req_per_s),
+        "capacity_req_per_s": six(served.rate_req_per_s),
         "binding": capacity.binding,
         "batch_limit": capacity.batch_limit,
         "ttft_ms": _percentiles(served.ttft),
@@ -42,25 +43,21 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 def _percentiles(p: Percentiles) -> dict[str, float]:
     return {
-        "mean": _digits(p.mean),
-        "p50": _digits(p.p50),
-        "p90": _digits(p.p90),
-        "p95": _digits(p.p95),
-        "p99": _digits(p.p99),
+        "mean": six(p.mean),
+        "p50": six(p.p50),
+        "p90": six(p.p90),
+        "p95": six(p.p95),
+        "p99": six(p.p99),
     }
 
 
 def _estimate(e: Estimate) -> dict[str, Any]:
     return {
-        "decode_step_ms": _digits(e.decode_step_ms),
-        "prefill_ms": _digits(e.prefill_ms),
-        "interference_ms": _digits(e.interference_ms),
-        "constant_ms": _digits(e.constant_ms),
-        "kv_capacity_tokens": _digits(e.kv_capacity_tokens),
-        "relative_error_p90": _digits(e.relative_error_p90),
+        "decode_step_ms": six(e.decode_step_ms),
+        "prefill_ms": six(e.prefill_ms),
+        "interference_ms": six(e.interference_ms),
+        "constant_ms": six(e.constant_ms),
+        "kv_capacity_tokens": six(e.kv_capacity_tokens),
+        "relative_error_p90": six(e.relative_error_p90),
         "basis": e.provenance.basis.value,
     }
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.6g}")
