@@ -12,18 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from calibration.apart import Apart
+from calibration.bars import error_bars
 from calibration.dataset import Array, Dataset, load
 from calibration.figures import figures_digest
 from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
 from calibration.model import fit_all
 from calibration.pooled import Effects
-from calibration.validate import Errors, cross_validate, folds_by_group, folds_by_lengths
+from calibration.validate import cross_validate, folds_by_group, folds_by_lengths
 
 from fleet.catalog.load import load_catalog
 from fleet.catalog.records import Catalog
-from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, FORMAT, PATH, class_of
+from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, FORMAT, PATH
 from fleet.perf.terms import STEP_TERMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,28 +54,6 @@ def cells_of(data: Dataset) -> dict[str, list[float]]:
         context = max(context, float(f"{point.isl + point.osl:.6g}"))
         cells[cell] = [rows + 1, max(batch, float(f"{point.batch:.6g}")), context, widest]
     return cells
-
-
-def grouped_quantile(errors: Array, groups: list[str]) -> float:
-    """Return the 90 % quantile of the absolute error, every group with the same weight."""
-    size = np.abs(errors)
-    count = {g: groups.count(g) for g in set(groups)}
-    weight = np.array([1.0 / count[g] for g in groups])
-    order = np.argsort(size, kind="stable")
-    share = np.cumsum(weight[order]) / weight.sum()
-    return float(size[order][np.searchsorted(share, 0.9)])
-
-
-def error_bars(data: Dataset, errors: Errors) -> dict[str, dict[str, float]]:
-    """Return 90 % error quantiles of TPOT and TTFT by class, every group with the same weight."""
-    classes = np.array([class_of(data.points[i]) for i in errors.rows])
-    bars: dict[str, dict[str, float]] = {"tpot": {}, "ttft": {}}
-    for name in sorted(set(classes.tolist())):
-        chosen = np.flatnonzero(classes == name)
-        groups = [data.group[errors.rows[i]] for i in chosen]
-        for metric, values in (("tpot", errors.tpot), ("ttft", errors.ttft)):
-            bars[metric][name] = float(f"{grouped_quantile(values[chosen], groups):.3g}")
-    return bars
 
 
 def written_apart(apart: Apart | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.layout import Role
+from fleet.perf.error_bars import ErrorBars, class_of
 from fleet.perf.interface import Basis, Bound, Point
 from fleet.perf.levels import LEVELS, cell_of, levels_of
 from fleet.perf.siblings import lender_of, memory_share
@@ -26,9 +28,6 @@ FIRST_TOKEN_TERMS = (
 )  # fmt: skip
 APART_TERMS = ("service", "latency", "constant", "per_request")
 APART_LEVELS = ("engine", "precision", "generation", "accelerator", "cell")
-THIN_CELL_ROWS = 3.0
-"""Rows at which a cell's error is half-way between that of an unseen group and that of interpolation."""
-
 Vector = NDArray[np.float64]
 MEMORY_TERMS = np.array([TERM_BOUND.get(name) is Bound.MEMORY for name in STEP_TERMS])
 NO_EFFECT = np.zeros(2)
@@ -45,20 +44,6 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorBars:
-    """90 % quantiles of the absolute relative error in cross-validation, by class (see `class_of`)."""
-
-    interpolation: dict[str, float]
-    unseen: dict[str, float]
-
-    def at(self, class_name: str, rows: int) -> float:
-        """Return the error of a cell with so many rows of data: the fewer, the nearer to an unseen one."""
-        widest = max(self.unseen.values())
-        near, far = self.interpolation.get(class_name, widest), self.unseen.get(class_name, widest)
-        return near + max(far - near, 0.0) * THIN_CELL_ROWS / (THIN_CELL_ROWS + rows)
-
-
-@dataclass(frozen=True, slots=True)
 class Lookup:
     """One worker's coefficients, in the order of STEP_TERMS and FIRST_TOKEN_TERMS, and how near to data they are."""
 
@@ -72,15 +57,21 @@ class Lookup:
     ttft_error_p90: float
 
 
-def class_of(point: Point) -> str:
-    """Return the class that errors are kept for: the engine, and dense or MoE, or workers apart."""
-    kind = "apart" if point.role is not Role.MIXED else "moe" if point.model.is_moe else "dense"
-    return f"{point.engine.id.value}|{kind}"
-
-
 def cell_and_role(point: Point) -> str:
     """Name a cell together with whether its workers are mixed or apart: what data is counted by."""
     return f"{cell_of(point)}|{'mixed' if point.role is Role.MIXED else 'apart'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the user's own results add to one cell: effects on log coefficients, and how wrong it still is."""
+
+    step: Vector
+    first_token: Vector
+    apart: Vector  # of APART_TERMS
+    rows: int  # measured points that cover the cell
+    tpot_error_p90: float
+    ttft_error_p90: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +90,9 @@ class Coefficients:
     eras: dict[str, tuple[str, ...]]  # engine -> its values of the level `era`, oldest first
     tpot_error: ErrorBars
     ttft_error: ErrorBars
+    own: Mapping[str, Own] = field(
+        default_factory=dict
+    )  # by `cell_and_role`: what the user's own results add
 
     def look_up(self, point: Point) -> Lookup:
         """Return the coefficients of a point's worker; what the data does not have comes from its neighbours.

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fleet.layout import ParallelismLayout, Precision, Role
 from fleet.perf.calibrated import Calibrated
-from fleet.perf.coefficients import PATH, ErrorBars, committed
+from fleet.perf.coefficients import PATH, committed
+from fleet.perf.error_bars import ErrorBars
 from fleet.perf.interface import Basis, Draft, Estimate, PerformanceModel, Point, Unsupported
 
 from .parts import CATALOG, TABLE, WITHOUT_TABLE, point, worker

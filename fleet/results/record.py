@@ -1,0 +1,62 @@
+"""One benchmark run as its tool reports it: what was run, under which load, and the latencies it showed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+LABEL_PREFIX = "fleetc_"
+"""Keys of what a rendered benchmark job notes beside its result (`fleetc_deployment`, `fleetc_plan`, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A latency's statistics over the requests of a run, milliseconds; None where the tool gives none."""
+
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+    def at(self, quantile: int) -> float | None:
+        """Return a quantile by its per cent; None where it was not reported."""
+        return {50: self.p50, 90: self.p90, 95: self.p95, 99: self.p99}.get(quantile)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """One run. Whatever the tool does not say is None or empty; nothing is guessed here.
+
+    Lengths are mean tokens of a request as they were measured. Exactly one of `concurrency` (closed loop: requests
+    always in flight) and `request_rate` (open loop: requests/s offered) is given where the load is known.
+    """
+
+    source: str  # the file as it was named, with the line or record in it
+    tool: str  # "vllm-bench", "sglang-bench", "aiperf", "genai-perf", "csv"
+    sha256: str  # of the file
+    model: str = ""  # as the tool was told
+    day: date | None = None
+    engine: str = ""  # vllm, sglang, trtllm
+    engine_version: str = ""
+    accelerator: str = ""  # as written in a table; empty elsewhere
+    precision: str = ""
+    parallelism: str = ""  # as written in a table
+    gpus: int | None = None
+    concurrency: float | None = None
+    request_rate: float | None = None  # requests/s
+    isl: float | None = None
+    osl: float | None = None
+    ttft: Latency = field(default_factory=Latency)
+    tpot: Latency = field(default_factory=Latency)
+    e2e: Latency = field(default_factory=Latency)
+    completed_req_per_s: float | None = None
+    output_tok_per_s: float | None = None  # of the whole run, not of a GPU
+    completed: int | None = None  # requests
+    failed: int | None = None  # requests
+    duration_s: float | None = None
+    labels: Mapping[str, str] = NO_LABELS  # metadata that the run was given, keys as written
