@@ -67,7 +67,8 @@ class Shape:
     weights: Weights
     kv: Precision
     replica: ReplicaSpec
-    gpus: int  # of one replica, as reserved in the domain
+    gpus: int  # of one replica
+    reserved_gpus: int  # of its domains: parts of hosts that no other replica can use are counted
     whole_domains: int  # 0: inside one domain; k: k whole domains
     kv_over_nvlink: bool = False  # between prefill and decode workers; else over the network
 
@@ -119,7 +120,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A candidate that was dropped: the reason's rule name, and one sentence about this one."""
+    """Candidates that were dropped: the reason's rule name, one sentence about the first of them, and how many."""
 
     reason: str
     detail: str
+    count: int = 1

@@ -59,11 +59,13 @@ def weight_bytes_per_gpu(
     """Return the weight bytes on the fullest GPU of a worker.
 
     Dense parts are sharded by tp and pp and replicated over attention-data-parallel ranks; experts are
-    spread over all GPUs of a stage, whether by expert or by tensor parallelism. Embeddings stay BF16.
+    spread over all GPUs of a stage, whether by expert or by tensor parallelism. The fullest rank of experts that do
+    not divide evenly holds one more. Embeddings stay BF16.
     """
     stage_share = ceil(model.layers / layout.pp) / model.layers
     dense = (model.dense_params - model.embedding_params) * dense_weights.bits / 8 / layout.tp
-    routed = model.routed_params * weights.bits / 8 / layout.stage_gpus
+    unevenness = ceil(model.experts / layout.ep) * layout.ep / model.experts if model.experts else 1.0
+    routed = model.routed_params * weights.bits / 8 / layout.stage_gpus * unevenness
     return (dense + routed) * stage_share + model.embedding_params * 2.0 / layout.tp
 
 

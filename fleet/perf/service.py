@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,14 +92,6 @@ class Service:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One replica's points: decode at every batch size, then prefill at every prompt length of the grid."""
-
-    decode: list[Point]
-    prefill: list[Point]
-
-
 def prompt_grid(atoms: Atoms) -> Array:
     """Return the prompt lengths to ask for: all of them if few, else a geometric grid over their range."""
     distinct = np.unique(atoms.isl)
@@ -107,18 +100,48 @@ def prompt_grid(atoms: Atoms) -> Array:
     return np.geomspace(distinct[0], distinct[-1], PROMPT_GRID)
 
 
-def _ask(replica: ReplicaSpec, atoms: Atoms, batch: Array, prompts: Array, cached_fraction: float) -> _Asked:
-    decoder, prefiller = replica.decoder, replica.prefiller
-    decode_role = Role.DECODE if replica.is_disaggregated else Role.MIXED
-    prefill_role = Role.PREFILL if replica.is_disaggregated else Role.MIXED
+class Phase(StrEnum):
+    """Which of its two grids is meant."""
+
+    DECODE = "decode"  # at every batch size
+    PREFILL = "prefill"  # at every prompt length
+
+
+WorkerKey = tuple[int, bool, Phase]
+"""A worker by its identity, whether its replica is disaggregated, and the phase."""
+
+
+def _key(replica: ReplicaSpec, phase: Phase) -> WorkerKey:
+    worker = replica.decoder if phase is Phase.DECODE else replica.prefiller
+    return id(worker), replica.is_disaggregated, phase
+
+
+def _grids(
+    perf: PerformanceModel,
+    replicas: Sequence[ReplicaSpec],
+    atoms: Atoms,
+    batch: Array,
+    prompts: Array,
+    cached_fraction: float,
+) -> dict[WorkerKey, list[Estimate | Unsupported]]:
+    """Ask once for every worker, however many replicas it stands in."""
     isl, osl = atoms.running_mean(atoms.isl), atoms.running_mean(atoms.osl)
-    return _Asked(
-        [decoder.point(decode_role, batch=b, isl=isl, osl=osl) for b in batch.tolist()],
-        [
-            prefiller.point(prefill_role, batch=1.0, isl=p, osl=1.0, cached_prefix=cached_fraction * p)
-            for p in prompts.tolist()
-        ],
-    )
+    points: dict[WorkerKey, list[Point]] = {}
+    for replica in replicas:
+        decode, prefill = (
+            (Role.DECODE, Role.PREFILL) if replica.is_disaggregated else (Role.MIXED, Role.MIXED)
+        )
+        if (key := _key(replica, Phase.DECODE)) not in points:
+            point = replica.decoder.point
+            points[key] = [point(decode, batch=b, isl=isl, osl=osl) for b in batch.tolist()]
+        if (key := _key(replica, Phase.PREFILL)) not in points:
+            point = replica.prefiller.point
+            points[key] = [
+                point(prefill, batch=1.0, isl=p, osl=1.0, cached_prefix=cached_fraction * p)
+                for p in prompts.tolist()
+            ]
+    answers = iter(perf.estimate([p for asked in points.values() for p in asked]))
+    return {key: [next(answers) for _ in asked] for key, asked in points.items()}
 
 
 def gather(
@@ -134,13 +157,12 @@ def gather(
         The service of the replicas that have one, in order (None if none has), and for every replica its fault or None.
     """
     batch, prompts = batch_grid(max_batch), prompt_grid(atoms)
-    asked = [_ask(r, atoms, batch, prompts, cached_fraction) for r in replicas]
-    answers = iter(perf.estimate([p for a in asked for p in (*a.decode, *a.prefill)]))
+    grids = _grids(perf, replicas, atoms, batch, prompts, cached_fraction)
     rows: list[dict[str, object]] = []
     faults: list[Unsupported | None] = []
     longest = float((atoms.isl + atoms.osl).max())
-    for replica, a in zip(replicas, asked, strict=True):
-        decode, prefill = [next(answers) for _ in a.decode], [next(answers) for _ in a.prefill]
+    for replica in replicas:
+        decode, prefill = grids[_key(replica, Phase.DECODE)], grids[_key(replica, Phase.PREFILL)]
         fault = next((x for x in (*decode, *prefill) if isinstance(x, Unsupported)), None)
         limit = replica.decoder.model.max_context_tokens
         if fault is None and longest > limit:

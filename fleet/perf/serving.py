@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -18,7 +18,7 @@ from fleet.perf.rounding import six
 from fleet.perf.service import Array, Service, gather
 from fleet.units import format_ms
 
-__all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "served_at"]
+__all__ = ["Load", "ReplicaSpec", "WorkerSpec", "capacities", "largest_rates", "served_at"]
 
 LEAST_SLOTS = 2
 """Slots that the 99 % quantile of a batch is held against at least: it counts the request that sees the batch."""
@@ -38,27 +38,37 @@ def capacities(
     Raises:
         ValueError: the load's lengths are impossible.
     """
-    atoms = condense(load.lengths)
-    service, faults = gather(perf, replicas, atoms, load.cached_prefix_fraction, load.max_batch)
-    if service is None:
-        return [fault for fault in faults if fault is not None]
-    cautious = service.with_margin(load.error_quantile)
-    found = _search(cautious, load)
+    sought = _seek(perf, replicas, load)
+    service, found = sought.service, sought.found
+    if service is None or found is None:
+        return list(sought.none)
     batch = np.minimum(batch_at(service, found.rate, load.burstiness_scv), found.batch)
     at_rate = operate(service, batch, load.burstiness_scv)
-    fitting = [r for r, fault in zip(replicas, faults, strict=True) if fault is None]
+    fitting = [r for r, fault in zip(replicas, sought.faults, strict=True) if fault is None]
     served = served_points(at_rate)
-    estimates = _estimates(perf, fitting, atoms, load, at_rate)
-    best = operate(cautious, np.full(found.rate.shape, LEAST_BATCH), load.burstiness_scv)
-    unreached = {t: best.quantile(t.metric, t.quantile) for t in load.targets if not found.is_possible.all()}
+    estimates = _estimates(perf, fitting, service.atoms, load, at_rate)
     answers: list[Capacity | Unsupported] = []
     for row, replica in enumerate(fitting):
-        if found.is_possible[row]:
-            answers.append(_capacity(replica, load, found, at_rate, served[row], estimates[row], row))
-        else:
-            answers.append(_unreachable(unreached, found.binding[row], row))
+        reason = sought.unreachable(row)
+        answers.append(reason or _capacity(replica, load, found, at_rate, served[row], estimates[row], row))
     rows = iter(answers)
-    return [fault or next(rows) for fault in faults]
+    return [fault or next(rows) for fault in sought.faults]
+
+
+def largest_rates(
+    perf: PerformanceModel, replicas: Sequence[ReplicaSpec], load: Load
+) -> list[float | Unsupported]:
+    """Return only the rates of `capacities`, requests/s, in a fraction of its time.
+
+    Raises:
+        ValueError: the load's lengths are impossible.
+    """
+    sought = _seek(perf, replicas, load)
+    if sought.found is None:
+        return list(sought.none)
+    rows = enumerate(sought.found.rate.tolist())
+    answers = iter([sought.unreachable(row) or rate for row, rate in rows])
+    return [fault or next(answers) for fault in sought.faults]
 
 
 def served_at(
@@ -94,6 +104,49 @@ class _Found:
     rate: Array
     is_possible: NDArray[np.bool_]
     binding: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """Replicas at their largest rates; `faults` are of all that were asked for, the rest of those without one."""
+
+    service: Service | None
+    faults: list[Unsupported | None]
+    found: _Found | None = None
+    best_ms: Mapping[Target, Array] = field(
+        default_factory=dict
+    )  # every target of a request alone, shape (R,)
+
+    @property
+    def none(self) -> list[Unsupported]:
+        """Every fault, where no replica is without one."""
+        return [fault for fault in self.faults if fault is not None]
+
+    def unreachable(self, row: int) -> Unsupported | None:
+        """Say which target fails even for a request alone, and how near it gets; None where a rate was found."""
+        assert self.found is not None
+        if self.found.is_possible[row]:
+            return None
+        binding = self.found.binding[row]
+        for target, figures in self.best_ms.items():
+            if binding == f"{target.metric}_p{target.quantile}":
+                detail = f"{binding} is {format_ms(figures[row])} at best, the limit is {format_ms(target.limit_ms)}"
+                return Unsupported("slo-unreachable", detail)
+        return Unsupported("does-not-fit", f"even a single request does not fit: {binding}")
+
+
+def _seek(perf: PerformanceModel, replicas: Sequence[ReplicaSpec], load: Load) -> _Sought:
+    """Gather the replicas' service and search the largest rate of each."""
+    atoms = condense(load.lengths)
+    service, faults = gather(perf, replicas, atoms, load.cached_prefix_fraction, load.max_batch)
+    if service is None:
+        return _Sought(None, faults)
+    cautious = service.with_margin(load.error_quantile)
+    found = _search(cautious, load)
+    if found.is_possible.all():
+        return _Sought(service, faults, found)
+    alone = operate(cautious, np.full(found.rate.shape, LEAST_BATCH), load.burstiness_scv)
+    return _Sought(service, faults, found, {t: alone.quantile(t.metric, t.quantile) for t in load.targets})
 
 
 def _limits(point: Operating, load: Load) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -211,14 +264,3 @@ def _capacity(
             "kv_transfer_ms": six(float(point.service.transfer[row] @ atoms.weight)),
         },
     )
-
-
-def _unreachable(best_ms: dict[Target, Array], binding: str, row: int) -> Unsupported:
-    """Say which target fails even for a request alone, and how near it gets."""
-    for target, figures in best_ms.items():
-        if binding == f"{target.metric}_p{target.quantile}":
-            detail = (
-                f"{binding} is {format_ms(figures[row])} at best, the limit is {format_ms(target.limit_ms)}"
-            )
-            return Unsupported("slo-unreachable", detail)
-    return Unsupported("does-not-fit", f"even a single request does not fit: {binding}")

@@ -30,8 +30,8 @@ def layout_fault(point: Point) -> Unsupported | None:
         return Unsupported(
             "more-ranks-than-experts", f"{model.id} has {model.experts} experts, ep is {layout.ep}"
         )
-    if layout.tp > gpu.domain_gpus:
-        detail = f"tp {layout.tp} is wider than the {gpu.domain_gpus} GPUs of an NVLink domain of {gpu.id}"
+    if layout.tp > gpu.domain_gpus and layout.tp % gpu.domain_gpus:
+        detail = f"tp {layout.tp} takes part of an NVLink domain of {gpu.domain_gpus} GPUs of {gpu.id} beside whole ones"
         return Unsupported("tp-crosses-nvlink-domain", detail)
     return None
 

@@ -113,11 +113,11 @@ def _reason(row: _Alone, chosen_usd: float, fleet: ResolvedFleet, is_used: bool)
 
 def drops_by_reason(drops: Sequence[Drop]) -> tuple[Dropped, ...]:
     """Count the dropped candidates by reason, the most frequent first, with one example."""
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[str, list[Drop]] = defaultdict(list)
     for drop in drops:
-        groups[drop.reason].append(drop.detail)
+        groups[drop.reason].append(drop)
     rows = [
-        Dropped(reason=reason, count=len(details), example=details[0][:_EXAMPLE])
-        for reason, details in groups.items()
+        Dropped(reason=reason, count=sum(d.count for d in found), example=found[0].detail[:_EXAMPLE])
+        for reason, found in groups.items()
     ]
     return tuple(sorted(rows, key=lambda row: (-row.count, row.reason)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
-from fleet.candidates.need import Candidate
-from fleet.candidates.prune import rounded
+from fleet.candidates.need import Candidate, Shape
+from fleet.candidates.rounding import rounded
 from fleet.pipeline.resolved import ResolvedFleet, ResolvedOffering
 from fleet.spec.model import Objective
 from solver.problem import Budget, Demand, Level, Limit, Offering, Option, Previous, Problem
@@ -58,7 +58,7 @@ def lower(
     ordered = [candidate for name in fleet.workloads for candidate in candidates[name]]
     problem = Problem(
         offerings=tuple(_offering(o) for o in fleet.offerings.values()),
-        options=tuple(_option(c) for c in ordered),
+        options=tuple(option_of(c.id, c.workload, c.shape, capacity_milli(c)) for c in ordered),
         demands=tuple(
             Demand(
                 id=name,
@@ -93,21 +93,26 @@ def _offering(offering: ResolvedOffering) -> Offering:
     )
 
 
-def _option(candidate: Candidate) -> Option:
-    shape = candidate.shape
+def option_of(id: str, workload: str, shape: Shape, capacity: int) -> Option:
+    """Return replicas of a shape as an option that serves a workload with so many milli-requests/s each."""
     return Option(
-        id=candidate.id,
+        id=id,
         offering=shape.place.offering,
-        slot=f"{candidate.workload}@{shape.place.offering}",
-        gpus=shape.gpus,
+        slot=f"{workload}@{shape.place.offering}",
+        gpus=shape.reserved_gpus,
         domains=shape.whole_domains,
-        capacity=((candidate.workload, capacity_milli(candidate)),),
+        capacity=((workload, capacity),),
     )
 
 
 def capacity_milli(candidate: Candidate) -> int:
     """One replica's capacity in milli-requests/s, rounded down after the fourth digit."""
-    return floor(rounded(candidate.rate_req_per_s) * MILLI + 1e-6)
+    return milli(candidate.rate_req_per_s)
+
+
+def milli(rate_req_per_s: float) -> int:
+    """A rate in milli-requests/s, rounded down after the fourth digit; 0 where it is less than one of them."""
+    return floor(rounded(rate_req_per_s) * MILLI + 1e-6) if rate_req_per_s * MILLI >= 1 else 0
 
 
 def _limits(fleet: ResolvedFleet) -> tuple[Limit, ...]:

@@ -160,23 +160,17 @@ def _batch(deployment: Deployment) -> Iterator[Violation]:
 
 
 def _domain(ledger: Ledger, deployment: Deployment) -> Iterator[Violation]:
-    usable = usable_domain_gpus(ledger.offerings[deployment.offering])
+    """A worker is inside one domain or takes whole ones; a replica takes no more whole domains than it needs."""
+    usable, whole = usable_domain_gpus(ledger.offerings[deployment.offering]), deployment.domains_per_replica
     for group in deployment.workers:
-        yield from at_most(
-            "domain",
-            f"{deployment.id}/{group.role}",
-            "GPUs of a worker",
-            group.gpus_per_worker,
-            usable,
-            EXACT,
-        )
-    whole = deployment.domains_per_replica
+        subject = f"{deployment.id}/{group.role}"
+        held = max(whole, 1) * usable
+        yield from at_most("domain", subject, "GPUs of a worker", group.gpus_per_worker, held, EXACT)
+        if group.gpus_per_worker > usable:
+            partly = group.gpus_per_worker % usable
+            yield from same("domain", subject, "GPUs of a worker beside whole domains", partly, 0, EXACT)
     if whole:
+        subject, gpus = deployment.id, deployment.gpus_per_replica
         yield from same(
-            "domain",
-            deployment.id,
-            f"GPUs of a replica on {whole} whole domains",
-            deployment.gpus_per_replica,
-            whole * usable,
-            EXACT,
+            "domain", subject, f"whole domains of a replica of {gpus} GPUs", whole, -(-gpus // usable), EXACT
         )
