@@ -46,6 +46,8 @@ def gpus_of(body: Mapping[str, Any]) -> int:
     match body["kind"]:
         case "Deployment":
             return int(spec["replicas"]) * pod_gpus(spec["template"]["spec"])
+        case "Job":
+            return int(spec["parallelism"]) * pod_gpus(spec["template"]["spec"])
         case "LeaderWorkerSet":
             group = spec["leaderWorkerTemplate"]
             follower = pod_gpus(group["workerTemplate"]["spec"])

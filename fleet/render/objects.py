@@ -11,7 +11,9 @@ from fleet.render.graph import Resource, ResourceId
 
 Body = dict[str, Any]
 
-BUILT_IN_GROUPS = ("apps/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1")
+BUILT_IN_GROUPS = (
+    "apps/v1", "batch/v1", "v1", "policy/v1", "rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1",
+)  # fmt: skip
 
 
 class Wave(IntEnum):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.plan.document import FleetPlan, PlannedOffering, Target
+from fleet.render.benchmark.job import has_benchmark
 from fleet.render.endpoint_picker import PICKER_CPUS
 from fleet.render.gateway import MODEL_HEADER
 from fleet.render.identity import DEPLOYMENT_LABEL
@@ -154,6 +155,9 @@ def _of_deployment(view: DeploymentView) -> Iterator[Omission]:
         instead = "write hardware.offerings.*.node_selector, or its pods may land on other GPUs"
         yield Omission(subject, f"which nodes are {offering.name}", instead)
     yield from _of_spread(view, subject)
+    if view.checkpoint.load_format and not has_benchmark(view):
+        missing = "its benchmark job: the client reads no tokenizer out of object storage"
+        yield Omission(subject, missing, "run `vllm bench serve` with --tokenizer by hand")
 
 
 def _of_spread(view: DeploymentView, subject: str) -> Iterator[Omission]:

@@ -4,6 +4,8 @@
     OUT/clusters/<fleet>/kustomization.yaml
     OUT/clusters/<fleet>/_cluster/<kind>-<name>.yaml  cluster-scoped objects
     OUT/clusters/<fleet>/<namespace>/<kind>-<name>.yaml
+    OUT/benchmarks/<fleet>/<deployment>/              the benchmark of a deployment: not under `clusters`, never synced
+    OUT/benchmarks/<fleet>/_plan/                     the plan's digest, which every benchmark takes in
 
 Whose file is it? A file is ours when the manifest lists it, or when it holds exactly what we would write. Ours are
 brought to the plan: written where their bytes differ, removed where the plan has no such object any more. One that was
@@ -26,6 +28,7 @@ from pathlib import Path, PurePosixPath
 
 from fleet.plan.document import FleetPlan
 from fleet.plan.file import canonical_json, sha256_hex, write_atomically
+from fleet.render.benchmark.job import benchmarks, plan_config
 from fleet.render.graph import Resource, ResourceGraph
 from fleet.render.identity import dns_label
 from fleet.render.yaml_text import manifest_text
@@ -33,7 +36,9 @@ from fleet.render.yaml_text import manifest_text
 MANIFEST = ".fleet-manifest.json"
 MANIFEST_FORMAT = "1.0"
 KUSTOMIZATION = "kustomization.yaml"
+CLUSTERS, BENCHMARKS = "clusters", "benchmarks"
 CLUSTER_SCOPED = "_cluster"
+BENCHMARK_PLAN = "_plan"
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 
@@ -58,7 +63,7 @@ class WrittenTree:
 
 def tree_files(plan: FleetPlan, graph: ResourceGraph) -> dict[str, str]:
     """Every file of the tree but the manifest: path to text."""
-    root = PurePosixPath("clusters", dns_label(plan.fleet, 63))
+    root = PurePosixPath(CLUSTERS, dns_label(plan.fleet, 63))
     files = {str(root / _folder(item) / _file_name(item)): manifest_text(item.body) for item in graph}
     folders = sorted({PurePosixPath(path).parent for path in files})
     for folder in folders:
@@ -66,7 +71,23 @@ def tree_files(plan: FleetPlan, graph: ResourceGraph) -> dict[str, str]:
             PurePosixPath(path).name for path in files if PurePosixPath(path).parent == folder
         )
     files[str(root / KUSTOMIZATION)] = _kustomization(folder.name for folder in folders)
-    return dict(sorted(files.items()))
+    return dict(sorted((files | _benchmark_files(plan)).items()))
+
+
+def _benchmark_files(plan: FleetPlan) -> dict[str, str]:
+    """The benchmarks, each in a folder that is applied by itself; nothing names them together."""
+    found = benchmarks(plan)
+    if not found:
+        return {}
+    root = PurePosixPath(BENCHMARKS, dns_label(plan.fleet, 63))
+    groups = {BENCHMARK_PLAN: (plan_config(plan),), **{item.folder: item.resources for item in found}}
+    files: dict[str, str] = {}
+    for folder, resources in groups.items():
+        names = [_file_name(item) for item in resources]
+        files |= {str(root / folder / _file_name(item)): manifest_text(item.body) for item in resources}
+        shared = [] if folder == BENCHMARK_PLAN else [f"../{BENCHMARK_PLAN}"]
+        files[str(root / folder / KUSTOMIZATION)] = _kustomization([*shared, *names])
+    return files
 
 
 def write_tree(plan: FleetPlan, graph: ResourceGraph, out: Path) -> WrittenTree:
@@ -136,10 +157,10 @@ def _read_manifest(out: Path) -> dict[str, str]:
 
 
 def _is_safe(path: str) -> bool:
-    """Whether a path stays inside the tree: plain components below `clusters`."""
+    """Whether a path stays inside the tree: plain components below `clusters` or `benchmarks`."""
     parts = path.split("/")
     return (
-        parts[0] == "clusters"
+        parts[0] in (CLUSTERS, BENCHMARKS)
         and len(parts) > 1
         and all(_COMPONENT.fullmatch(part) and part not in (".", "..") for part in parts)
     )

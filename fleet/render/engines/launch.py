@@ -69,7 +69,7 @@ def serve_launch(
         "is_follower": is_follower,
     }
     argv = tuple(shlex.split(render_template("vllm/serve.args.j2", values)))
-    _check_flags(argv[1:], _vllm_flags(deployment.engine.version))
+    check_flags(argv[1:], vllm_flags(deployment.engine.version))
     if group.hosts_per_worker > 1 and group.layout.dp > 1:
         # Arithmetic on the pod's index needs a shell; `exec` keeps the engine the process that gets SIGTERM.
         script = " ".join(["exec", "vllm", "serve", *(_shell_word(word) for word in argv)])
@@ -112,9 +112,9 @@ def dynamo_worker_launch(
     }
     argv = tuple(shlex.split(render_template("dynamo/worker.args.j2", values)))
     engine_flags = {
-        name: row for name, row in _vllm_flags(deployment.engine.version).items() if not row.get("server")
+        name: row for name, row in vllm_flags(deployment.engine.version).items() if not row.get("server")
     }
-    _check_flags(argv, {**engine_flags, **read_versions("dynamo")["flags"]["worker"]})
+    check_flags(argv, {**engine_flags, **read_versions("dynamo")["flags"]["worker"]})
     return Launch(argv, ("python3", "-m", "dynamo.vllm"), argv)
 
 
@@ -127,7 +127,7 @@ def dynamo_frontend_launch(replicas: int, *, cache_locality: bool, migration_lim
         "migration_limit": migration_limit,
     }
     argv = tuple(shlex.split(render_template("dynamo/frontend.args.j2", values)))
-    _check_flags(argv, read_versions("dynamo")["flags"]["frontend"])
+    check_flags(argv, read_versions("dynamo")["flags"]["frontend"])
     return Launch(argv, ("python3", "-m", "dynamo.frontend"), argv)
 
 
@@ -198,13 +198,18 @@ def _speculative(deployment: Deployment) -> dict[str, str | int | float] | None:
     }
 
 
-def _vllm_flags(version: str) -> Mapping[str, Any]:
+def vllm_flags(version: str, table: str = "flags") -> Mapping[str, Any]:
+    """Return a table of flags of this version: `flags` of the engine, `benchmark_flags` of `vllm bench serve`.
+
+    Raises:
+        UnrenderablePlan: the version is not known.
+    """
     known = read_versions("vllm")
     if not _release(known["oldest"]) <= _release(version) <= _release(known["newest"]):
         raise UnrenderablePlan(
             f"vLLM {version} is not known to this fleetc, which knows {known['oldest']} to {known['newest']}."
         )
-    flags: Mapping[str, Any] = known["flags"]
+    flags: Mapping[str, Any] = known[table]
     return flags
 
 
@@ -228,7 +233,7 @@ def _check_dynamo_release(deployment: Deployment) -> None:
         )
 
 
-def _check_flags(argv: Sequence[str], known: Mapping[str, Any]) -> None:
+def check_flags(argv: Sequence[str], known: Mapping[str, Any]) -> None:
     """Parse a command line back: every flag known by its full name, every value of its kind, nothing left over."""
     words = list(argv)
     while words:
@@ -236,7 +241,10 @@ def _check_flags(argv: Sequence[str], known: Mapping[str, Any]) -> None:
         row = known.get(flag.removeprefix("--")) if flag.startswith("--") else None
         if row is None:
             raise ValueError(f"{flag!r} is no flag of the launch command's table")
-        if row["kind"] != "switch":
+        if row["kind"] == "words":
+            while words and not words[0].startswith("--"):
+                _check_value(flag, "word", words.pop(0))
+        elif row["kind"] != "switch":
             _check_value(flag, row["kind"], words.pop(0) if words else "")
 
 
