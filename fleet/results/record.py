@@ -12,6 +12,33 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 LABEL_PREFIX = "fleetc_"
 """Keys of what a rendered benchmark job notes beside its result (`fleetc_deployment`, `fleetc_plan`, ...)."""
 
+FLEET_LABEL = "fleetc_fleet"
+"""Name of the fleet that the job belongs to."""
+PLAN_LABEL = "fleetc_plan"
+"""sha256 of the plan that the job was rendered from."""
+DEPLOYMENT_LABEL = "fleetc_deployment"
+"""Identity of the deployment that was measured."""
+WORKLOAD_LABEL = "fleetc_workload"
+"""Name of the workload whose load it was."""
+REPLICAS_LABEL = "fleetc_replicas"
+"""Replicas that share the load; one where the label is missing."""
+GPUS_LABEL = "fleetc_gpus"
+"""GPUs of all replicas that share the load."""
+CONCURRENCY_LABEL = "fleetc_concurrency"
+"""Requests in flight that the job was told to keep, over all its replicas."""
+RATE_LABEL = "fleetc_rate"
+"""Requests/s that the job was told to offer to these replicas."""
+INPUT_LABEL = "fleetc_isl"
+"""Mean prompt tokens that the job asked for."""
+OUTPUT_LABEL = "fleetc_osl"
+"""Mean answer tokens that the job asked for."""
+CACHED_LABEL = "fleetc_cached"
+"""Share of the prompt tokens that the job's prompts have in common."""
+LABELS = (
+    FLEET_LABEL, PLAN_LABEL, DEPLOYMENT_LABEL, WORKLOAD_LABEL, REPLICAS_LABEL, GPUS_LABEL, CONCURRENCY_LABEL, RATE_LABEL,
+    INPUT_LABEL, OUTPUT_LABEL, CACHED_LABEL,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -32,8 +59,9 @@ class Latency:
 class BenchmarkResult:
     """One run. Whatever the tool does not say is None or empty; nothing is guessed here.
 
-    Lengths are mean tokens of a request as they were measured. Exactly one of `concurrency` (closed loop: requests
-    always in flight) and `request_rate` (open loop: requests/s offered) is given where the load is known.
+    Lengths are mean tokens of a request as they were measured; those of a table are as it states them. Exactly one of
+    `concurrency` (closed loop: requests always in flight) and `request_rate` (open loop: requests/s offered) is given
+    where the load is known.
     """
 
     source: str  # the file as it was named, with the line or record in it
@@ -59,4 +87,16 @@ class BenchmarkResult:
     completed: int | None = None  # requests
     failed: int | None = None  # requests
     duration_s: float | None = None
-    labels: Mapping[str, str] = NO_LABELS  # metadata that the run was given, keys as written
+    labels: Mapping[str, str] = field(
+        default_factory=lambda: NO_LABELS
+    )  # metadata that the run was given, keys as written
+    record_sha256: str = ""  # of this run's own record: the same where a file grew by another run
+    row: Mapping[str, str] = field(
+        default_factory=lambda: NO_LABELS
+    )  # a table's own row, columns as written; empty elsewhere
+    line: int = 1  # where the record begins in its file
+
+    @property
+    def file(self) -> str:
+        """The file as it was named, without the record."""
+        return self.source.removesuffix(f":{self.line}")
