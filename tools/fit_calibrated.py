@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from calibration.apart import Apart
-from calibration.bars import error_bars
+from calibration.bars import fit_bars, gathered, written_bars
 from calibration.dataset import Array, Dataset, load
 from calibration.figures import figures_digest
 from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
-from calibration.model import fit_all
+from calibration.model import Fitted, fit_all
 from calibration.pooled import Effects
-from calibration.validate import cross_validate, folds_by_group, folds_by_lengths
 
 from fleet.catalog.load import load_catalog
 from fleet.catalog.records import Catalog
 from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, FORMAT, PATH
+from fleet.perf.error_bars import ErrorBars
 from fleet.perf.terms import STEP_TERMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,18 +67,28 @@ def written_apart(apart: Apart | None) -> dict[str, Any]:
     return {"terms": list(APART_TERMS), "base": digits(apart.base), "effects": effects}
 
 
+def coefficients_document(data: Dataset, fitted: Fitted, bars: dict[str, ErrorBars]) -> dict[str, Any]:
+    """Return what the calibrated backend reads of a fit: coefficients, cells and error bars by metric."""
+    assert set(FIRST_TOKEN_TERMS) <= set(FITTED_FIRST_TOKEN_TERMS)
+    return {
+        "format": FORMAT,
+        "error_p90": {metric: written_bars(each) for metric, each in bars.items()},
+        "cells": cells_of(data),
+        "step": written_effects(fitted.step, STEP_TERMS),
+        "first_token": written_effects(fitted.first_token, FIRST_TOKEN_TERMS),
+        "apart": written_apart(fitted.apart),
+    }
+
+
 def document(table: Path, catalog: Catalog) -> dict[str, Any]:
     """Fit and cross-validate; return the data file's content."""
     labels = table.parent / "labels"
     data = load(table, labels if labels.is_dir() else None, catalog)
-    fitted = fit_all(data)
-    bars = {
-        "interpolation": error_bars(data, cross_validate(data, folds_by_lengths(data))),
-        "unseen": error_bars(data, cross_validate(data, folds_by_group(data))),
-    }
-    assert set(FIRST_TOKEN_TERMS) <= set(FITTED_FIRST_TOKEN_TERMS)
+    evidence = gathered(data)
+    bars = {metric: fit_bars(evidence, metric) for metric in ("tpot", "ttft")}
+    fitted = coefficients_document(data, fit_all(data), bars)
     return {
-        "format": FORMAT,
+        "format": fitted.pop("format"),
         "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
         "models": sorted({p.model.id for p in data.points}),
         "accelerators": sorted({p.accelerator.id for p in data.points}),
@@ -86,11 +96,7 @@ def document(table: Path, catalog: Catalog) -> dict[str, Any]:
         "rows": int(data.is_mixed.sum()),
         "rows_disaggregated": int((~data.is_mixed).sum()),
         "rows_left_out": dict(sorted(data.left_out.items())),
-        "error_p90": bars,
-        "cells": cells_of(data),
-        "step": written_effects(fitted.step, STEP_TERMS),
-        "first_token": written_effects(fitted.first_token, FIRST_TOKEN_TERMS),
-        "apart": written_apart(fitted.apart),
+        **fitted,
     }
 
 

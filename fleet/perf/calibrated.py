@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fleet.layout import Role
 from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, Coefficients, Lookup, committed
+from fleet.perf.error_bars import ErrorBars, widened
 from fleet.perf.interface import Basis, Bound, Estimate, Point, Provenance, Unsupported
 from fleet.perf.roofline import floors
 from fleet.perf.rounding import six_digits
@@ -35,9 +36,6 @@ from fleet.perf.terms import (
     prefill_terms,
 )  # fmt: skip
 from fleet.perf.workers import Batch, batch_of
-
-OUTSIDE_RANGE_FACTOR = 1.5
-"""Errors grow by this where batch or context lie beyond what the cell's data covers."""
 
 BOUNDS = tuple(Bound)
 DECODE_PARTS = {
@@ -95,7 +93,7 @@ class Calibrated:
         return [answers[i] for i in range(batch.size)]
 
     def _assemble(self, batch: Batch, lookups: Sequence[Lookup]) -> list[Estimate]:
-        c = _evaluate(batch, lookups)
+        c = _evaluate(batch, lookups, self._coefficients.tpot_error, self._coefficients.ttft_error)
         fixed = [
             six_digits(_fixed(worker, lookup)) for worker, lookup in zip(batch.workers, lookups, strict=True)
         ]
@@ -170,7 +168,9 @@ def _bound(parts: dict[str, Columns], terms: Sequence[str]) -> NDArray[np.intp]:
     return np.asarray(np.argmax(np.stack(by_bound), axis=0))
 
 
-def _evaluate(batch: Batch, lookups: Sequence[Lookup]) -> _Columns:
+def _evaluate(
+    batch: Batch, lookups: Sequence[Lookup], tpot_bars: ErrorBars, ttft_bars: ErrorBars
+) -> _Columns:
     t, worker = batch.table, batch.worker
     gamma = np.stack([lookup.step for lookup in lookups], axis=1)[:, worker]
     tau = np.stack([lookup.first_token for lookup in lookups], axis=1)[:, worker]
@@ -199,8 +199,7 @@ def _evaluate(batch: Batch, lookups: Sequence[Lookup]) -> _Columns:
         [sum((decode[n] for n in names), np.zeros_like(total)) for names in DECODE_PARTS.values()]
     )
     fill_parts = np.stack([fill["compute"], fill["attention"], fill["allreduce"], fill["constant"]])
-    outside = _outside(batch, lookups)
-    widen = np.where(outside, OUTSIDE_RANGE_FACTOR, 1.0)
+    beyond = _beyond(batch, lookups)
     return _Columns(
         decode_ms=np.maximum(total, least.decode_ms),
         prefill_ms=prefill,
@@ -211,20 +210,34 @@ def _evaluate(batch: Batch, lookups: Sequence[Lookup]) -> _Columns:
         prefill_shares=fill_parts / fill_parts.sum(axis=0),
         decode_bound=_bound(decode, DECODE_TERMS),
         prefill_bound=_bound(fill, ("compute", "attention", "allreduce", "constant")),
-        tpot_error=np.array([lookup.tpot_error_p90 for lookup in lookups])[worker] * widen,
-        ttft_error=np.array([lookup.ttft_error_p90 for lookup in lookups])[worker] * widen,
-        outside=outside,
+        tpot_error=beyond.widen(np.array([lookup.tpot_error_p90 for lookup in lookups])[worker], tpot_bars),
+        ttft_error=beyond.widen(np.array([lookup.ttft_error_p90 for lookup in lookups])[worker], ttft_bars),
+        outside=beyond.batch | beyond.context | beyond.width,
     )
 
 
-def _outside(batch: Batch, lookups: Sequence[Lookup]) -> NDArray[np.bool_]:
-    """Which points of fitted cells lie beyond the batch, context and width that their data covers."""
-    t = batch.table
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """Which points of fitted cells lie beyond the batch, context and width that their data covers, each of shape (N,)."""
+
+    batch: NDArray[np.bool_]
+    context: NDArray[np.bool_]
+    width: NDArray[np.bool_]
+
+    def widen(self, error: Columns, bars: ErrorBars) -> Columns:
+        """Return errors, widened where the data does not reach."""
+        factor = np.where(self.batch, bars.beyond_batch, 1.0) * np.where(self.width, bars.beyond_width, 1.0)
+        return widened(error, factor * np.where(self.context, bars.beyond_context, 1.0))
+
+
+def _beyond(batch: Batch, lookups: Sequence[Lookup]) -> _Beyond:
+    t, worker = batch.table, batch.worker
     ranges = [lookup.range if lookup.basis is Basis.FITTED else None for lookup in lookups]
     most_batch = np.array([r.batch if r else np.inf for r in ranges])
     most_context = np.array([r.context_tokens if r else np.inf for r in ranges])
-    too_wide = np.array(
-        [w.layout.gpus > r.gpus if r else False for r, w in zip(ranges, batch.workers, strict=True)]
+    too_wide = [w.layout.gpus > r.gpus if r else False for r, w in zip(ranges, batch.workers, strict=True)]
+    return _Beyond(
+        batch=np.asarray(t.batch > most_batch[worker]),
+        context=np.asarray(t.isl + t.osl > most_context[worker]),
+        width=np.array(too_wide, dtype=bool)[worker],
     )
-    beyond = (t.batch > most_batch[batch.worker]) | (t.isl + t.osl > most_context[batch.worker])
-    return np.asarray(beyond | too_wide[batch.worker])

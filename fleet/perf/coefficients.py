@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.layout import Role
-from fleet.perf.error_bars import ErrorBars, class_of
+from fleet.perf.error_bars import ErrorBars, Known, class_of, parse_bars, quarters_between
 from fleet.perf.interface import Basis, Bound, Point
-from fleet.perf.levels import LEVELS, cell_of, levels_of
+from fleet.perf.levels import LEVELS, UNDATED, cell_of, levels_of, quarter_of
 from fleet.perf.siblings import lender_of, memory_share
 from fleet.perf.terms import STEP_TERMS, TERM_BOUND
 
@@ -73,6 +73,19 @@ class Own:
     tpot_error_p90: float
     ttft_error_p90: float
 
+    def move(self, pooled: Lookup) -> Lookup:
+        """Return pooled coefficients with the effects of these results; errors are those of the better informed."""
+        return replace(
+            pooled,
+            step=pooled.step * np.exp(self.step),
+            first_token=pooled.first_token * np.exp(self.first_token),
+            apart=pooled.apart * np.exp(self.apart),
+            basis=Basis.MEASURED,
+            note=f"{self.rows} own measurement{'s' if self.rows > 1 else ''} on top of: {pooled.note or 'fitted'}",
+            tpot_error_p90=min(self.tpot_error_p90, pooled.tpot_error_p90),
+            ttft_error_p90=min(self.ttft_error_p90, pooled.ttft_error_p90),
+        )
+
 
 @dataclass(frozen=True)
 class Coefficients:
@@ -94,7 +107,16 @@ class Coefficients:
         default_factory=dict
     )  # by `cell_and_role`: what the user's own results add
 
+    def with_own(self, own: Mapping[str, Own]) -> Coefficients:
+        """Return the coefficients with what the user's own results add to the cells that they cover."""
+        return replace(self, own=own)
+
     def look_up(self, point: Point) -> Lookup:
+        """Return the coefficients of a point's worker, moved by the user's own results where they cover its cell."""
+        pooled, own = self._pooled(point), self.own.get(cell_and_role(point))
+        return pooled if own is None else own.move(pooled)
+
+    def _pooled(self, point: Point) -> Lookup:
         """Return the coefficients of a point's worker; what the data does not have comes from its neighbours.
 
         A worker whose cell has no data takes those of the older sibling of its accelerator where there is one: with
@@ -108,7 +130,7 @@ class Coefficients:
         if point.layout.pp > 1 or point.layout.cp > 1:
             notes.append("no data for pipeline or context parallelism")
         rows = known.rows if known and not (point.layout.pp > 1 or point.layout.cp > 1) else 0
-        name = class_of(point)
+        bar = Known(class_of(point), rows, known is None and self._lends(lender), self._age(point))
         step = _coefficients(self.step_base, self.step, levels)
         return Lookup(
             step=np.where(MEMORY_TERMS, step * memory_share(point, lender), step) if lender else step,
@@ -117,8 +139,8 @@ class Coefficients:
             basis=Basis.FITTED if rows else Basis.EXTRAPOLATED,
             note="; ".join(notes),
             range=known,
-            tpot_error_p90=self.tpot_error.at(name, rows),
-            ttft_error_p90=self.ttft_error.at(name, rows),
+            tpot_error_p90=self.tpot_error.at(bar),
+            ttft_error_p90=self.ttft_error.at(bar),
         )
 
     def _levels(self, point: Point, *, is_known: bool) -> tuple[dict[str, str], list[str]]:
@@ -131,9 +153,26 @@ class Coefficients:
         levels["version"] = version
         return levels, notes
 
+    def _lends(self, lender: Point | None) -> bool:
+        """Whether the older sibling has data of the cell that it lends."""
+        return lender is not None and cell_and_role(lender) in self.cells
+
+    def _age(self, point: Point) -> int:
+        """Return by how many quarters the engine version is newer than the newest data of the point's cell.
+
+        Data without a date counts as the oldest of its engine.
+        """
+        quarters = [v.rsplit("|", 1)[-1] for v in self.versions.get(cell_of(point), ())]
+        if not quarters:
+            return 0
+        dated = [q for q in quarters if q != UNDATED]
+        eras = [v.rsplit("|", 1)[-1] for v in self.eras.get(point.engine.id.value, ())]
+        newest = max(dated) if dated else min((q for q in eras if q != UNDATED), default=UNDATED)
+        return quarters_between(newest, quarter_of(point.engine.released))
+
     def _neighbours(self, levels: dict[str, str], lender: Point | None) -> str:
         """Say where the coefficients of a cell without data come from."""
-        if lender and cell_and_role(lender) in self.cells:
+        if lender and self._lends(lender):
             return f"coefficients of {lender.accelerator.id}"
         missing = [
             name
@@ -199,8 +238,8 @@ def parse(text: bytes) -> Coefficients:
         cells={cell: Range(*values) for cell, values in parsed["cells"].items()},
         versions={cell: tuple(values) for cell, values in versions.items()},
         eras={engine: tuple(values) for engine, values in eras.items()},
-        tpot_error=ErrorBars(errors["interpolation"]["tpot"], errors["unseen"]["tpot"]),
-        ttft_error=ErrorBars(errors["interpolation"]["ttft"], errors["unseen"]["ttft"]),
+        tpot_error=parse_bars(errors["tpot"]),
+        ttft_error=parse_bars(errors["ttft"]),
     )
 
 

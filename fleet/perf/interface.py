@@ -91,7 +91,9 @@ class Estimate:
     prefill_bound: Bound
     decode_shares: dict[str, float]  # term -> share of decode_step_ms, adds up to 1
     prefill_shares: dict[str, float]
-    relative_error_p90: float  # 90 % quantile of |prediction/measurement - 1| of TPOT in cross-validation
+    relative_error_p90: (
+        float  # TPOT: 90 % of measurements lie within a factor 1 + this of it, either way, held out
+    )
     provenance: Provenance
     ttft_relative_error_p90: float = 0.0  # the same of TTFT
     kv_bytes_per_sequence: float = (

@@ -25,6 +25,9 @@ BATCH = re.compile(r"(?:batch|/bs)(\d+)")
 NEAR = 0.06
 """Declared and measured concurrency are the same when they differ by less (they are rounded to multiples of workers)."""
 
+MEASURED = ("gpu", "engine", "precision", "isl", "osl", "concurrency_or_batch", "ttft_ms", "tpot_ms")
+"""Columns in which a row and its copy agree."""
+
 Key = tuple[str, ...]
 
 
@@ -35,17 +38,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def labelled_rows(table: Path, labels: Path, left_out: Counter[str]) -> Iterator[dict[str, str]]:
     """Yield the disaggregated rows of a table that have one label, its columns added; count the others by reason."""
-    declared = _recipes(read(labels / "declared_layouts.csv"))
-    by_id: dict[str, list[dict[str, str]]] = {}
-    for label in read(labels / "calibration_labels.csv"):
-        by_id.setdefault(label["id"], []).append(label)
+    declared, by_id = _recipes(read(labels / "declared_layouts.csv")), _labels_by_id(labels)
     seen: set[Key] = set()
     for record in read(table):
         if record["mode"] != "disagg":
             continue
-        found = [x for x in by_id.get(_id(record), []) if x["d_workers"]]
-        measured = ("gpu", "engine", "precision", "isl", "osl", "concurrency_or_batch", "ttft_ms", "tpot_ms")
-        copy = tuple(record[name] for name in measured)
+        found = by_id.get(_id(record), [])
+        copy = tuple(record[name] for name in MEASURED)
         if len(found) != 1:
             left_out["disaggregated with no label" if not found else "disaggregated with several labels"] += 1
         elif copy in seen:
@@ -53,6 +52,27 @@ def labelled_rows(table: Path, labels: Path, left_out: Counter[str]) -> Iterator
         else:
             seen.add(copy)
             yield _joined(record, found[0], declared)
+
+
+def ambiguous_rows(table: Path, labels: Path) -> Iterator[list[dict[str, str]]]:
+    """Yield for every disaggregated row that has several labels its record under each of them; copies once."""
+    declared, by_id = _recipes(read(labels / "declared_layouts.csv")), _labels_by_id(labels)
+    seen: set[Key] = set()
+    for record in read(table):
+        found = by_id.get(_id(record), []) if record["mode"] == "disagg" else []
+        copy = tuple(record[name] for name in MEASURED)
+        if len(found) > 1 and copy not in seen:
+            seen.add(copy)
+            yield [_joined(record, label, declared) for label in found]
+
+
+def _labels_by_id(labels: Path) -> dict[str, list[dict[str, str]]]:
+    """Return the labels that tell workers, by the id of their row."""
+    by_id: dict[str, list[dict[str, str]]] = {}
+    for label in read(labels / "calibration_labels.csv"):
+        if label["d_workers"]:
+            by_id.setdefault(label["id"], []).append(label)
+    return by_id
 
 
 def _id(record: dict[str, str]) -> str:

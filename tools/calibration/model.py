@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.apart import Apart, fit_apart, predict_apart
 from calibration.dataset import Array, Dataset
-from calibration.pooled import Effects, Shrinkage, fit
+from calibration.pooled import Effects, Shrinkage, fit, grafted
 from fleet.perf.levels import LEVELS
 from fleet.perf.terms import (
     BESIDE_TERMS,
@@ -45,14 +46,53 @@ FIRST_TOKEN_START = {
 }  # fmt: skip
 
 
+FIXED_TIMES = (
+    "step", "layer", "layer_tp", "layer_tp_log", "moe_layer", "ep_layer", "sequence", "draft", "beside_layer",
+)  # fmt: skip
+LOOSE = dict.fromkeys(FIXED_TIMES, 0.3)
+STIFF = {"dense_weights": 8.0, "kv": 4.0, "state": 4.0} | LOOSE
+"""How fast memory is read is much the same everywhere; what a layer costs beside it is each engine's own."""
+
+OWN_LEVELS = {
+    "cell": (
+        "generation", "engine", "architecture", "precision", "accelerator", "generation_engine", "engine_architecture",
+        "generation_engine_architecture", "model", "model_generation",
+    ),
+    "version": ("era",),
+    "cell_role": ("role", "engine_role"),
+}  # fmt: skip
+"""Levels that no other cell takes from, and the levels whose values theirs fix."""
+
+STEP_STRENGTH, FIRST_TOKEN_STRENGTH = 0.1, 0.2
+OWN_STRENGTH = 0.3
+"""Penalty of a cell's own effects where its own rows are predicted, against the penalty where others learn from it."""
+
+GROUP_WEIGHT_POWER = 0.5
+"""Every row of a group of n counts as n to the power of minus this: its rows share machine, engine and client."""
+
+
 def shrinkage(start: dict[str, float], strength: float, delta: float, fixed: frozenset[str]) -> Shrinkage:
     return Shrinkage(
-        start, {name: LEVEL_PENALTY[name] * strength for name in LEVELS}, delta=delta, fixed=fixed
+        start,
+        {name: LEVEL_PENALTY[name] * strength for name in LEVELS},
+        delta=delta,
+        fixed=fixed,
     )
 
 
-STEP_SHRINKAGE = shrinkage(STEP_START, 0.1, 0.15, frozenset())
-FIRST_TOKEN_SHRINKAGE = shrinkage(FIRST_TOKEN_START, 0.2, 0.4, frozenset({"over"}))
+FIRST_TOKEN_SHRINKAGE = replace(
+    shrinkage(FIRST_TOKEN_START, FIRST_TOKEN_STRENGTH, 0.4, frozenset({"over"})),
+    is_relative=True,
+)
+SHARED_STEP = replace(shrinkage(STEP_START, STEP_STRENGTH, 0.15, frozenset()), stiffness=STIFF)
+"""For cells that the data does not have: judged by cross-validation with whole groups left out."""
+
+OWN_STEP = replace(
+    SHARED_STEP,
+    level=SHARED_STEP.level | {name: SHARED_STEP.level[name] * OWN_STRENGTH for name in OWN_LEVELS},
+    own=dict.fromkeys(OWN_LEVELS, LOOSE),
+)
+"""For cells that it has: judged with lengths, layouts and high concurrencies left out."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +142,20 @@ def first_token_columns(data: Dataset, table: Table, tpot_ms: Array) -> Array:
     return np.stack([columns[name] for name in FIRST_TOKEN_TERMS], axis=1)
 
 
+def weights_of(data: Dataset) -> Array:
+    """Return the weights of rows, shape (N,), of mean 1: the larger its group, the less a row counts."""
+    size = Counter(data.group)
+    weight = np.array([size[group] ** -GROUP_WEIGHT_POWER for group in data.group])
+    return np.asarray(weight / weight.mean())
+
+
 def fit_all(data: Dataset, *, with_apart: bool = True) -> Fitted:
     """Fit step time, then time to first token with the fitted step time; of workers apart only where asked."""
-    x = step_columns(data, table_of_rows(data))
-    step = fit(STEP_TERMS, x, data.tpot_ms, data.levels, STEP_SHRINKAGE)
+    x, weights = step_columns(data, table_of_rows(data)), weights_of(data)
+    shared, own = (
+        fit(STEP_TERMS, x, data.tpot_ms, data.levels, how, weights=weights) for how in (SHARED_STEP, OWN_STEP)
+    )
+    step = grafted(shared, own, data.levels, OWN_LEVELS)
     mixed, apart = (data.take(np.flatnonzero(chosen)) for chosen in (data.is_mixed, ~data.is_mixed))
     z = first_token_columns(mixed, table_of_rows(mixed), _tpot(step, mixed))
     first_token = fit(FIRST_TOKEN_TERMS, z, mixed.ttft_ms, mixed.levels, FIRST_TOKEN_SHRINKAGE)

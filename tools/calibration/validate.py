@@ -16,21 +16,47 @@ from fleet.perf.levels import LEVELS, levels_of
 from fleet.perf.siblings import lender_of
 
 NOT_SCORED = -1
-LENGTH_FOLDS = 4
+FOLDS = 4
 
 
 def folds_by_lengths(data: Dataset, seed: int = 0) -> NDArray[np.intp]:
     """Within every cell, deal its (ISL, OSL) pairs into four folds; cells with one pair are not scored."""
+    return _dealt(data, data.lengths, seed)
+
+
+def folds_by_layout(data: Dataset, seed: int = 0) -> NDArray[np.intp]:
+    """Within every cell of mixed workers, deal its layouts into four folds; cells with one layout are not scored."""
+    folds = _dealt(data, tuple(p.layout.label for p in data.points), seed)
+    return np.where(data.is_mixed, folds, NOT_SCORED)
+
+
+def _dealt(data: Dataset, what: tuple[str, ...], seed: int) -> NDArray[np.intp]:
     random = np.random.default_rng(seed)
     fold = np.full(len(data), NOT_SCORED, dtype=np.intp)
     for cell in sorted(set(data.cell)):
         members = [i for i, c in enumerate(data.cell) if c == cell]
-        pairs = sorted({data.lengths[i] for i in members})
-        if len(pairs) < 2:
+        values = sorted({what[i] for i in members})
+        if len(values) < 2:
             continue
-        dealt = dict(zip(pairs, random.permutation(len(pairs)) % LENGTH_FOLDS, strict=True))
+        dealt = dict(zip(values, random.permutation(len(values)) % FOLDS, strict=True))
         for i in members:
-            fold[i] = dealt[data.lengths[i]]
+            fold[i] = dealt[what[i]]
+    return fold
+
+
+def folds_by_high_concurrency(data: Dataset) -> NDArray[np.intp]:
+    """Make the top third of concurrencies of every series (cell, layout, lengths; mixed) one fold, three at least."""
+    fold = np.full(len(data), NOT_SCORED, dtype=np.intp)
+    series: dict[tuple[str, str, str], list[int]] = {}
+    for i in np.flatnonzero(data.is_mixed).tolist():
+        key = (data.cell[i], data.points[i].layout.label, data.lengths[i])
+        series.setdefault(key, []).append(i)
+    for members in series.values():
+        known = sorted({float(data.concurrency[i]) for i in members})
+        highest = set(known[len(known) - len(known) // 3 :])
+        for i in members:
+            if float(data.concurrency[i]) in highest:
+                fold[i] = 0
     return fold
 
 
@@ -86,7 +112,9 @@ class Errors:
 
 
 def cross_validate(
-    data: Dataset, fold: NDArray[np.intp], seen_as: Callable[[Dataset], Dataset] = lambda held_out: held_out
+    data: Dataset,
+    fold: NDArray[np.intp],
+    seen_as: Callable[[Dataset], Dataset] = lambda held_out: held_out,
 ) -> Errors:
     """Fit without each fold and predict it, as `seen_as` has it."""
     rows, parts = [], []
