@@ -12,10 +12,10 @@ from time import perf_counter, process_time
 
 from fleet.catalog.load import load_catalog
 from fleet.cli.version import version
-from fleet.perf.calibrated import Calibrated
 from fleet.pipeline.lift import lift
-from fleet.pipeline.lock import lock_text
+from fleet.pipeline.lock import Origin, lock_text
 from fleet.pipeline.lower import lower
+from fleet.pipeline.recording import Recording
 from fleet.pipeline.stack import open_stack
 from fleet.pipeline.stages import Inputs, digests_of, find_candidates
 from fleet.plan.file import dump_plan
@@ -46,7 +46,8 @@ def bench(stack: Path) -> None:
     clock = Clock()
     opened = open_stack(stack, load_catalog())
     clock.mark("read, check, resolve")
-    perf = Calibrated()
+    estimates = opened.estimates()
+    perf = Recording(estimates.model)
     found = find_candidates(opened.fleet, perf)
     clock.mark("candidates (search)")
     problem, trace = lower(opened.fleet, dict(found.candidates), Budget())
@@ -54,9 +55,13 @@ def bench(stack: Path) -> None:
     solved = solve(problem)
     clock.mark("solve (sizing, placement, verify)")
     assert isinstance(solved, Solved), "the committed stacks are feasible"
-    lock = lock_text(dict(found.candidates), perf)
     inputs = Inputs(
-        perf, opened.spec_digest, opened.file_digests, f"fleetc {version()}", Budget(), opened.diagnostics
+        estimates,
+        opened.spec_digest,
+        opened.file_digests,
+        f"fleetc {version()}",
+        Budget(),
+        opened.diagnostics,
     )
     plan = lift(
         opened.fleet,
@@ -64,11 +69,16 @@ def bench(stack: Path) -> None:
         solved,
         trace,
         perf,
-        digests_of(opened.fleet, inputs, lock),
+        digests_of(opened.fleet, inputs),
         inputs.compiled_by,
         opened.diagnostics,
     )
     clock.mark("lift")
+    origin = Origin.of(opened.fleet.file.spec.performance, opened.file_digests)
+    lock = lock_text(
+        origin, estimates.warnings, perf, [c for rows in found.candidates.values() for c in rows]
+    )
+    clock.mark("lock")
     assert not verify_plan(plan)
     text = dump_plan(plan)
     clock.mark("verify, write")
@@ -77,7 +87,7 @@ def bench(stack: Path) -> None:
     candidates = sum(len(rows) for rows in found.candidates.values())
     dropped = sum(len(rows) for rows in found.drops.values())
     print(
-        f"{stack.name}: {candidates} candidates of {candidates + dropped}, {len(plan.deployments)} deployments, {plan.summary.gpus_used} GPUs, {len(text) / 1024:.0f} KiB plan, {len(graph)} objects"
+        f"{stack.name}: {candidates} candidates of {candidates + dropped}, {len(plan.deployments)} deployments, {plan.summary.gpus_used} GPUs, {len(text) / 1024:.0f} KiB plan, {len(lock) / 1024:.0f} KiB lock, {len(graph)} objects"
     )
     print(
         f"  cost {plan.certificate.cost:,.2f} {plan.certificate.unit}, bound {plan.certificate.bound:,.2f}, gap {plan.certificate.gap:.3%}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fleet_fields import fields_page, prose
 
+import fleet.pipeline.calibrate
 import fleet.pipeline.stack
 import fleet.pipeline.stages
 import fleet.spec.rules  # noqa: F401  importing the stages registers their rules
@@ -40,10 +41,13 @@ COMMANDS = (
     "check",
     "compile",
     "verify",
+    "verify-bench",
     "render",
     "diff",
     "explain",
     "estimate",
+    "calibrate",
+    "measure",
     "catalog",
     "schema",
 )

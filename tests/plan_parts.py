@@ -14,6 +14,7 @@ from fleet.plan.document import (
     DeploymentMode,
     Dropped,
     Engine,
+    EstimateLine,
     LengthSummary,
     LimitLine,
     PlannedModel,
@@ -254,7 +255,18 @@ def deployment(
             shares={"compute": 0.81, "communication": 0.12, "memory-bandwidth": 0.04, "fixed-cost": 0.03},
         ),
         provenance=ProvenanceLine(
-            backend="calibrated", version="1d0c7a52", basis="fitted", relative_error_p90=0.12
+            backend="calibrated",
+            version="1d0c7a52",
+            basis="fitted",
+            relative_error_p90=0.12,
+            ttft_relative_error_p90=0.3,
+        ),
+        estimate=EstimateLine(
+            decode_step_ms_alone=12.5,
+            decode_step_ms_of_64=21.0,
+            prefill_ms=40.0,
+            prefill_latency_ms=48.0,
+            constant_ms=25.0,
         ),
         usd_per_hour=usd_per_hour,
         usd_per_million_output_tokens=usd_per_million,

@@ -20,14 +20,15 @@ def run(stack: Path, as_json: bool) -> None:
     refuse_plan(stack)
     try:
         opened = open_stack(stack, load_catalog())
+        warnings = (*opened.diagnostics, *map(opened.located, opened.estimates().warnings))
     except Rejected as rejected:
         print_diagnostics(rejected, as_json=as_json)
         raise typer.Exit(Exit.ERROR) from None
     if as_json:
-        sys.stdout.write(render_json(opened.diagnostics))
+        sys.stdout.write(render_json(warnings))
         return
-    if opened.diagnostics:
-        sys.stdout.write(render_text(opened.diagnostics, opened.sources, color=has_color(sys.stdout)))
+    if warnings:
+        sys.stdout.write(render_text(warnings, opened.sources, color=has_color(sys.stdout)))
     fleet = opened.fleet
     sizes = ((fleet.workloads, "workload"), (fleet.models, "model"), (fleet.offerings, "offering"))
     counts = ", ".join(counted(len(what), noun) for what, noun in sizes)

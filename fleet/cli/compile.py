@@ -12,8 +12,8 @@ from fleet.cli.stack import LOCK, PLAN, plan_of, refuse_plan, stack_folder
 from fleet.cli.trouble import Exit
 from fleet.cli.version import version
 from fleet.diagnostics import Rejected
-from fleet.perf.calibrated import Calibrated
-from fleet.pipeline.stack import open_stack
+from fleet.pipeline.lock import Lock, Origin, read_lock
+from fleet.pipeline.stack import OpenedStack, open_stack
 from fleet.pipeline.stages import Compiled, Inputs, Progress, compile_fleet
 from fleet.plan.diff import diff_plans
 from fleet.plan.document import FleetPlan
@@ -30,11 +30,12 @@ def run(
     effort_s: float,
     detailed: bool,
     quiet: bool,
+    locked: bool,
 ) -> int:
     """Compile a stack; return the exit code."""
     reference = plan_of(against) if against is not None else None
     with reporting(quiet) as progress:
-        compiled = compile_stack(stack, effort_s, progress, churn_against=reference)
+        compiled = compile_stack(stack, effort_s, progress, churn_against=reference, locked=locked)
     text = dump_plan(compiled.plan)
     folder = stack_folder(stack)
     committed = _committed(folder)
@@ -49,9 +50,14 @@ def run(
 
 
 def compile_stack(
-    stack: Path, effort_s: float, progress: Progress, *, churn_against: FleetPlan | None = None
+    stack: Path,
+    effort_s: float,
+    progress: Progress,
+    *,
+    churn_against: FleetPlan | None = None,
+    locked: bool = False,
 ) -> Compiled:
-    """Read a stack and compile it.
+    """Read a stack and compile it; `locked` from the estimates of its lock alone, with no backend.
 
     Raises:
         Rejected: with the sources that the diagnostics point into.
@@ -61,8 +67,11 @@ def compile_stack(
     opened = open_stack(stack, load_catalog())
     weighs_churn = opened.fleet.file.spec.policy.churn_weight > 0
     previous = churn_against if weighs_churn else None
+    lock = _lock_of(opened, stack) if locked else None
+    estimates = lock.estimates if lock else opened.estimates()
     inputs = Inputs(
-        perf=Calibrated(),
+        perf=estimates.model,
+        perf_warnings=estimates.warnings,
         spec_digest=opened.spec_digest,
         file_digests=opened.file_digests,
         compiled_by=f"fleetc {version()}",
@@ -70,11 +79,26 @@ def compile_stack(
         diagnostics=opened.diagnostics,
         previous_plan=previous,
         previous_digest=None if previous is None else sha256_hex(dump_plan(previous)),
+        lock=lock,
     )
     try:
         return compile_fleet(opened.fleet, inputs, progress)
     except Rejected as rejected:
-        raise Rejected([opened.located(d) for d in rejected.diagnostics], opened.sources) from None
+        raise opened.rejected(rejected) from None
+
+
+def _lock_of(opened: OpenedStack, stack: Path) -> Lock:
+    """Return the stack's lock, as far as it was written for what the fleet file says of estimates now.
+
+    Raises:
+        Rejected: it cannot be read, was edited, or holds other estimates.
+    """
+    lock = read_lock(stack_folder(stack) / LOCK)
+    try:
+        lock.check(Origin.of(opened.fleet.file.spec.performance, opened.file_digests))
+    except Rejected as rejected:
+        raise opened.rejected(rejected) from None
+    return lock
 
 
 def _committed(folder: Path) -> FleetPlan | None:

@@ -9,6 +9,7 @@ from fleet.cli.stack import committed_plan
 from fleet.cli.trouble import Stop
 from fleet.diagnostics import all_rules, did_you_mean
 from fleet.plan.document import Deployment, FleetPlan, PlannedWorkload
+from fleet.review.workload import provenance
 from fleet.units import format_ms, format_requests_per_s, format_share, format_usd, format_usd_per_hour
 
 
@@ -28,7 +29,8 @@ def run(subject: str, workload: str | None) -> None:
 
 
 def _rule(name: str) -> None:
-    import fleet.pipeline.stack  # importing the stages registers their rules
+    import fleet.pipeline.calibrate  # importing the stages registers their rules
+    import fleet.pipeline.stack
     import fleet.pipeline.stages  # noqa: F401
 
     rule = next((rule for rule in all_rules() if rule.name == name), None)
@@ -99,4 +101,7 @@ def _chosen(deployment: Deployment, workload: str) -> list[str]:
             for name, share in sorted(line.shares.items(), key=lambda item: -item[1])[:4]
         )
         lines.append(f"    {phase} is bound by {line.bound}, {format_share(line.bound_share)} ({shares})")
+    lines.append(f"    priced by {provenance(deployment.provenance)}")
+    if deployment.prefill_provenance not in (None, deployment.provenance):
+        lines.append(f"    its prefill by {provenance(deployment.prefill_provenance)}")
     return lines

@@ -24,6 +24,7 @@ class Exit(IntEnum):
     ERROR = 1
     CHANGED = 2
     INFEASIBLE = 3
+    FAILED = 4
 
 
 class Stop(Exception):

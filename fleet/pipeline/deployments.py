@@ -10,7 +10,7 @@ from typing import Literal
 
 from fleet.candidates.need import Candidate, Shape
 from fleet.layout import Role
-from fleet.perf.interface import Capacity, Estimate, Percentiles, PerformanceModel, ServedPoint
+from fleet.perf.interface import Capacity, Estimate, Percentiles, PerformanceModel, Point, ServedPoint
 from fleet.perf.replica import WorkerSpec
 from fleet.perf.rounding import six
 from fleet.perf.serving import served_at
@@ -21,6 +21,7 @@ from fleet.plan.document import (
     Deployment,
     DeploymentMode,
     Engine,
+    EstimateLine,
     LimitLine,
     ProvenanceLine,
     Quantiles,
@@ -61,6 +62,19 @@ def deployment_id(workload: str, offering: str) -> str:
     if len(name) <= _MAX_ID and "." not in exact:
         return name
     return f"{name[: _MAX_ID - 7].rstrip('-')}-{sha256(exact.encode()).hexdigest()[:6]}"
+
+
+def is_same_shape(candidate: Candidate, deployment: Deployment) -> bool:
+    """Tell whether a deployment consists of replicas of this candidate."""
+    shape = candidate.shape
+    workers = tuple((worker.layout, count) for worker, count in shape.workers)
+    return (
+        any(s.workload == candidate.workload for s in deployment.served)
+        and deployment.offering == shape.place.offering
+        and workers == tuple((g.layout, g.workers_per_replica) for g in deployment.workers)
+        and (shape.engine.id.value, shape.weights.precision, shape.kv)
+        == (deployment.engine.id, deployment.weights, deployment.kv_cache)
+    )
 
 
 def lift_deployment(
@@ -110,6 +124,8 @@ def lift_deployment(
         ),
         prefill_time_share=six(_prefill_share(candidate, rate / replicas)),
         provenance=_provenance(capacity.decode),
+        prefill_provenance=_provenance(capacity.prefill) if shape.is_disaggregated else None,
+        estimate=_estimate(shape, workload, perf),
         usd_per_hour=round(usd, 6),
         usd_per_million_output_tokens=six(usd / million_output),
         usd_per_million_useful_tokens=six(usd / (million_output * workload.useful_share)),
@@ -257,7 +273,33 @@ def _provenance(estimate: Estimate) -> ProvenanceLine:
         version=origin.version,
         basis=origin.basis.value,
         relative_error_p90=six(estimate.relative_error_p90),
+        ttft_relative_error_p90=six(estimate.ttft_relative_error_p90),
         note=origin.note,
+    )
+
+
+def reference_points(shape: Shape, workload: ResolvedWorkload) -> list[Point]:
+    """Return the points of a shape by which plans are compared: one request and 64 decoding, one prompt; mean lengths."""
+    decode, prefill = (Role.DECODE, Role.PREFILL) if shape.is_disaggregated else (Role.MIXED, Role.MIXED)
+    isl, osl = workload.input.mean, workload.output.mean
+    cached = workload.load.cached_prefix_fraction * isl
+    return [
+        shape.replica.decoder.point(decode, batch=1.0, isl=isl, osl=osl, cached_prefix=cached),
+        shape.replica.decoder.point(decode, batch=64.0, isl=isl, osl=osl, cached_prefix=cached),
+        shape.replica.prefiller.point(prefill, batch=1.0, isl=isl, osl=osl, cached_prefix=cached),
+    ]
+
+
+def _estimate(shape: Shape, workload: ResolvedWorkload, perf: PerformanceModel) -> EstimateLine:
+    found = [e for e in perf.estimate(reference_points(shape, workload)) if isinstance(e, Estimate)]
+    assert len(found) == 3, "mean lengths are supported where the candidate was priced"
+    alone, of_64, fill = found
+    return EstimateLine(
+        decode_step_ms_alone=six(alone.decode_step_ms),
+        decode_step_ms_of_64=six(of_64.decode_step_ms),
+        prefill_ms=six(fill.prefill_ms),
+        prefill_latency_ms=six(fill.prefill_latency_ms),
+        constant_ms=six(fill.constant_ms),
     )
 
 

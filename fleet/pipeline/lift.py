@@ -106,16 +106,18 @@ def lift(
         certificate=_certificate(fleet, solved.certificate, floors),
         gateway=_gateway(fleet),
         delivery=DeliveryPlan(**spec.delivery.model_dump()),
-        warnings=tuple(
-            WarningLine(
-                rule=d.rule,
-                severity=d.severity.value,
-                subject=".".join(str(part) for part in d.path[1:]),
-                message=d.message,
-                help=d.help,
-            )
-            for d in diagnostics
-        ),
+        warnings=tuple(map(warning_line, diagnostics)),
+    )
+
+
+def warning_line(diagnostic: Diagnostic) -> WarningLine:
+    """Return a diagnostic as it stands in the plan."""
+    return WarningLine(
+        rule=diagnostic.rule,
+        severity=diagnostic.severity.value,
+        subject=".".join(str(part) for part in diagnostic.path[1:]),
+        message=diagnostic.message,
+        help=diagnostic.help,
     )
 
 

@@ -6,20 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from fleet.candidates.need import Candidate, Drop, Limits, Need
+from fleet.candidates.need import Candidate, Drop
 from fleet.candidates.prune import candidates_of
 from fleet.diagnostics import Diagnostic, Rejected
 from fleet.perf.interface import PerformanceModel
-from fleet.pipeline.lift import Found, lift
+from fleet.pipeline.deployments import is_same_shape, reference_points
+from fleet.pipeline.lift import Found, lift, warning_line
 from fleet.pipeline.locate import locate, no_candidates
-from fleet.pipeline.lock import lock_text
+from fleet.pipeline.lock import Lock, Origin, lock_text, not_in_lock, not_ranked
 from fleet.pipeline.lower import lower
-from fleet.pipeline.resolved import ResolvedFleet, ResolvedWorkload
+from fleet.pipeline.measure.choose import IN_PLAN, RESOLVED_IN_COMPILE, rank_runs
+from fleet.pipeline.needs import need_of, places_of
+from fleet.pipeline.recording import NotInLock, Recording
+from fleet.pipeline.resolved import ResolvedFleet
 from fleet.pipeline.warnings import plan_warnings
-from fleet.plan.document import Deployment, Digests, FleetPlan
+from fleet.plan.document import Digests, FleetPlan, PerformanceLine
 from fleet.plan.file import canonical_json, sha256_hex
 from fleet.plan.verify import verify_plan
-from fleet.spec.model import PolicySpec
 from solver.outcome import Infeasible, Solved, Unknown
 from solver.problem import Budget, Previous
 from solver.solve import solve
@@ -41,8 +44,10 @@ class Inputs:
     compiled_by: str
     budget: Budget
     diagnostics: tuple[Diagnostic, ...] = ()  # warnings of the stages before
+    perf_warnings: tuple[Diagnostic, ...] = ()  # what the plan has to say of the estimates' origin
     previous_plan: FleetPlan | None = None  # for churn only
     previous_digest: str | None = None
+    lock: Lock | None = None  # that `perf` answers from; None: what is asked for is frozen in a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def compile_fleet(fleet: ResolvedFleet, inputs: Inputs, progress: Progress = lam
         Rejected: the file cannot be met; carries located diagnostics.
         UnsoundPlan: we are wrong.
     """
-    found = find_candidates(fleet, inputs.perf, progress)
+    asked = Recording(inputs.perf)
+    found = find_candidates(fleet, asked, progress)
     problem, trace = lower(
         fleet, dict(found.candidates), inputs.budget, _previous(found, inputs.previous_plan)
     )
@@ -72,23 +78,34 @@ def compile_fleet(fleet: ResolvedFleet, inputs: Inputs, progress: Progress = lam
             raise Rejected([*locate(failure, trace, fleet), *inputs.diagnostics])
         case unreachable:
             assert_never(unreachable)
-    lock = lock_text(dict(found.candidates), inputs.perf)
     used = {option: trace.candidates[option] for option, count in solved.answer.replicas if count}
-    diagnostics = [*inputs.diagnostics, *plan_warnings(fleet, used, solved.certificate)]
-    plan = lift(
-        fleet,
-        found,
-        solved,
-        trace,
-        inputs.perf,
-        digests_of(fleet, inputs, lock),
-        inputs.compiled_by,
-        diagnostics,
-    )
+    said = (*inputs.diagnostics, *inputs.perf_warnings)
+    diagnostics = [*said, *plan_warnings(fleet, used, solved.certificate)]
+    try:
+        unlocked = lift(
+            fleet, found, solved, trace, asked, digests_of(fleet, inputs), inputs.compiled_by, diagnostics
+        )
+    except NotInLock as missing:
+        raise Rejected([not_in_lock(missing, "spec", "workloads")]) from None
+    ranked = _with_runs(fleet, found, unlocked, asked, progress)
+    lock = _lock(fleet, inputs, asked, found)
+    digests = ranked.digests.model_copy(update={"performance": sha256_hex(lock)})
+    plan = ranked.model_copy(update={"digests": digests, "performance": _performance(fleet, asked)})
     progress("verifying every rule by arithmetic")
     if violations := verify_plan(plan):
         raise UnsoundPlan("; ".join(f"{v.rule} ({v.subject}): {v.message}" for v in violations[:5]))
     return Compiled(plan, lock)
+
+
+def _with_runs(
+    fleet: ResolvedFleet, found: Found, plan: FleetPlan, asked: Recording, progress: Progress
+) -> FleetPlan:
+    """Return the plan with what to measure next; a lock that lacks what the ranking asks for is said in the plan."""
+    try:
+        ranking = rank_runs(fleet, found, plan, asked, most_resolved=RESOLVED_IN_COMPILE, progress=progress)
+    except NotInLock as missing:
+        return plan.model_copy(update={"warnings": (*plan.warnings, warning_line(not_ranked(missing)))})
+    return plan.model_copy(update={"measure_next": ranking.runs[:IN_PLAN]})
 
 
 def find_candidates(
@@ -97,48 +114,53 @@ def find_candidates(
     """Enumerate and price candidates for every workload.
 
     Raises:
-        Rejected: a workload has none.
+        Rejected: a workload has none, or a lock lacks its estimates.
     """
     candidates: dict[str, list[Candidate]] = {}
     drops: dict[str, list[Drop]] = {}
+    lacking: list[Diagnostic] = []
     for name, workload in fleet.workloads.items():
-        places = [
-            fleet.offerings[offering].place
-            for offering in workload.offerings
-            if fleet.offerings[offering].available_units
-        ]
-        candidates[name], drops[name] = candidates_of(need_of(workload, fleet.file.spec.policy), places, perf)
+        places = places_of(workload, fleet)
+        need = need_of(workload, fleet.file.spec.policy)
+        try:
+            candidates[name], drops[name] = candidates_of(need, places, perf)
+        except NotInLock as missing:
+            lacking.append(not_in_lock(missing, "spec", "workloads", name))
+            continue
         progress(f"candidates of '{name}': {len(candidates[name])} kept, {len(drops[name])} dropped")
-    if missing := {name: drops[name] for name in candidates if not candidates[name]}:
-        raise Rejected(no_candidates(missing))
+    if lacking:
+        raise Rejected(lacking)
+    if without := {name: drops[name] for name in candidates if not candidates[name]}:
+        raise Rejected(no_candidates(without))
     return Found(candidates, drops)
 
 
-def need_of(workload: ResolvedWorkload, policy: PolicySpec) -> Need:
-    """Return a workload as the candidates see it."""
-    model = workload.model
-    return Need(
-        workload=workload.name,
-        card=model.card,
-        weights=model.weights,
-        kv_precisions=model.kv_precisions,
-        engines=model.engines,
-        draft=model.draft,
-        load=workload.load,
-        rate_req_per_s=workload.planning_req_per_s,
-        max_model_len=workload.max_context,
-        limits=Limits(
-            max_tp=policy.layouts.max_tp,
-            max_gpus_per_replica=policy.layouts.max_gpus_per_replica,
-            allow_pipeline=policy.layouts.allow_pipeline,
-            allow_aggregated=policy.disaggregation != "require",
-            allow_disaggregated=policy.disaggregation != "forbid",
-        ),
+def _lock(fleet: ResolvedFleet, inputs: Inputs, asked: Recording, found: Found) -> str:
+    """Return the lock that the estimates come from, or a new one of those that were asked for.
+
+    A new one also holds what the plan would say of every other candidate, so that it serves at other prices and rates.
+    """
+    if inputs.lock is not None:
+        return inputs.lock.text
+    candidates = [c for name in sorted(found.candidates) for c in found.candidates[name]]
+    for c in candidates:
+        asked.estimate(reference_points(c.shape, fleet.workloads[c.workload]))
+    origin = Origin.of(fleet.file.spec.performance, inputs.file_digests)
+    return lock_text(origin, inputs.perf_warnings, asked, candidates)
+
+
+def _performance(fleet: ResolvedFleet, asked: Recording) -> PerformanceLine:
+    spec = fleet.file.spec.performance
+    return PerformanceLine(
+        backends=tuple(b.value for b in spec.backends),
+        calibration=spec.calibration,
+        model=asked.name,
+        digest=asked.digest,
     )
 
 
-def digests_of(fleet: ResolvedFleet, inputs: Inputs, lock: str) -> Digests:
-    """Return the digests of everything that a plan is made from."""
+def digests_of(fleet: ResolvedFleet, inputs: Inputs) -> Digests:
+    """Return the digests of what a plan is made from; that of the estimates is known when all have been asked for."""
     prices = {name: o.price for name, o in fleet.offerings.items()}
     rows = {name: [p.usd_per_gpu_hour, p.kind, p.as_of.isoformat(), p.source] for name, p in prices.items()}
     return Digests(
@@ -146,7 +168,7 @@ def digests_of(fleet: ResolvedFleet, inputs: Inputs, lock: str) -> Digests:
         files=dict(sorted(inputs.file_digests.items())),
         catalog=fleet.catalog.digest,
         prices=sha256_hex(canonical_json(rows)),
-        performance=sha256_hex(lock),
+        performance="",
         previous=inputs.previous_digest,
     )
 
@@ -159,17 +181,6 @@ def _previous(found: Found, plan: FleetPlan | None) -> Previous | None:
     replicas = []
     for candidate in (c for rows in found.candidates.values() for c in rows):
         deployment = in_force.get((candidate.workload, candidate.shape.place.offering))
-        if deployment and _same_shape(candidate, deployment):
+        if deployment and is_same_shape(candidate, deployment):
             replicas.append((candidate.id, deployment.replicas))
     return Previous(tuple(replicas))
-
-
-def _same_shape(candidate: Candidate, deployment: Deployment) -> bool:
-    shape = candidate.shape
-    workers = tuple((worker.layout, count) for worker, count in shape.workers)
-    same_workers = workers == tuple((g.layout, g.workers_per_replica) for g in deployment.workers)
-    return same_workers and (shape.engine.id.value, shape.weights.precision, shape.kv) == (
-        deployment.engine.id,
-        deployment.weights,
-        deployment.kv_cache,
-    )

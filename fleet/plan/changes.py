@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleet.plan.document import Deployment, PriceLine, Served
+from fleet.plan.estimates import EstimateChange
 from fleet.plan.inputs import UNSEEN_RULES, InputChange
 
 Value = str | int | float | None
@@ -165,6 +166,7 @@ class PlanDiff:
     inputs: tuple[InputChange, ...]
     settings: tuple[FieldChange, ...]  # gateway, delivery, labels, models, node selection
     figures: tuple[FigureChange, ...]
+    estimates: tuple[EstimateChange, ...]
     totals: Totals
 
     @property

@@ -23,6 +23,7 @@ from fleet.plan.changes import (
     Value,
 )
 from fleet.plan.document import Deployment, FleetPlan
+from fleet.plan.estimates import estimate_changes
 from fleet.plan.inputs import InputChange, Subject, input_changes
 
 Place = frozenset[tuple[str, int]]
@@ -46,6 +47,7 @@ def diff_plans(old: FleetPlan | None, new: FleetPlan) -> PlanDiff:
         inputs=inputs,
         settings=tuple(_settings(old, new)) if old else (),
         figures=tuple(_figures(old, new)) if old else (),
+        estimates=estimate_changes(old, new) if old else (),
         totals=_totals(old, new),
     )
 

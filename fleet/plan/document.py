@@ -81,11 +81,33 @@ class BoundLine(PlanModel):
 
 
 class ProvenanceLine(PlanModel):
+    """Which backend priced a decision, how near to data it is, and how wrong it may be."""
+
     backend: str
-    version: str
+    version: str  # digest of its data
     basis: Literal["measured", "fitted", "extrapolated", "floor"]
-    relative_error_p90: float
-    note: str = ""
+    relative_error_p90: float  # of TPOT: 90 % of measurements lie within a factor 1 + this, either way
+    ttft_relative_error_p90: float = 0.0  # the same of TTFT
+    note: str = ""  # what the estimate was borrowed from, and what widened its error
+
+
+class PerformanceLine(PlanModel):
+    """Where the plan's estimates come from; perf.lock.json holds them."""
+
+    backends: tuple[str, ...]  # as the fleet file asks for
+    calibration: str | None  # file of the user's own results, as the fleet file names it
+    model: str  # what they were made into
+    digest: str  # of its data
+
+
+class EstimateLine(PlanModel):
+    """A replica's service at points that neither rate nor target moves, mean lengths: by these two plans are compared."""
+
+    decode_step_ms_alone: float  # of one request
+    decode_step_ms_of_64: float  # of 64 requests decoding together in one worker
+    prefill_ms: float  # a worker's time for one request
+    prefill_latency_ms: float  # of that request, alone
+    constant_ms: float  # of TTFT
 
 
 # ---------------------------------------------------------------- workers and deployments
@@ -170,7 +192,9 @@ class Deployment(PlanModel):
     decode: BoundLine
     prefill: BoundLine
     prefill_time_share: float = Field(default=0.0, ge=0, le=1)  # of its GPUs' time at the planning peak
-    provenance: ProvenanceLine
+    provenance: ProvenanceLine  # of the decode (or mixed) worker
+    prefill_provenance: ProvenanceLine | None = None  # of a prefill worker apart
+    estimate: EstimateLine | None = None  # None: compiled before plans carried it
     usd_per_hour: float  # GPUs of the replicas at the offering's price for each usable GPU
     usd_per_million_output_tokens: float
     usd_per_million_useful_tokens: float
@@ -414,6 +438,60 @@ class Summary(PlanModel):
     usd_per_million_useful_tokens: float
 
 
+# ---------------------------------------------------------------- what to measure next
+
+
+class MeasureOutcome(PlanModel):
+    """One outcome of a benchmark run, solved again. Amounts are in the certificate's unit; None: no fleet was found."""
+
+    standard_score: (
+        float  # of the cell's time, in standard deviations of what the run can show; below 0: faster
+    )
+    probability: float
+    tpot_factor: float  # on the predicted TPOT, before the physical floor
+    keep: float | None  # today's plan with what it has to add
+    best: float | None  # the best plan that knows the outcome
+    saving: float  # keep - best - slack, where that is above 0
+    gap: float  # relative, of the re-solve
+    flips: tuple[str, ...] = ()  # what the best plan changes
+
+
+class MeasureRun(PlanModel):
+    """A benchmark run worth making: the closed loop of one replica at its operating point, and what it would decide."""
+
+    workload: str
+    deployment: str | None  # whose rendered benchmark job this run is; None: no deployment of the plan
+    offering: str
+    engine: Literal["vllm", "sglang", "trtllm"]
+    engine_version: str
+    weights: Precision
+    kv_cache: Precision
+    mode: DeploymentMode
+    layout: str
+    gpus: int  # of the one replica that is measured
+    also_decides: tuple[str, ...]  # other workloads whose choice rests on the same estimates
+    input_tokens_mean: float
+    output_tokens_mean: float
+    cached_prefix_fraction: float
+    concurrency: int  # requests in flight, held constant
+    requests: int  # measured, after as many as are in flight for warm-up
+    hours: float  # weights loaded, engine started, warmed up, measured
+    gpu_hours: float
+    usd_per_gpu_hour: float
+    usd: float
+    error_before_p90: float  # of the cell's TPOT
+    error_after_p90: float
+    at_stake_usd_per_hour: float  # deployments of this model, accelerator, engine, precision and mode
+    slack: float  # today's cost less the best sizing without news: what the re-solve makes of nothing
+    worth: float  # expected saving an hour, in the certificate's unit
+    outcomes: tuple[MeasureOutcome, ...]
+
+    @property
+    def risk_reduced_usd_per_hour(self) -> float:
+        """Money at stake times the error that the run takes away."""
+        return self.at_stake_usd_per_hour * (self.error_before_p90 - self.error_after_p90)
+
+
 class FleetPlan(PlanModel):
     """The compiled document."""
 
@@ -424,6 +502,7 @@ class FleetPlan(PlanModel):
     as_of: date
     labels: dict[str, str] = Field(default_factory=dict)
     digests: Digests
+    performance: PerformanceLine | None = None  # None: compiled before plans carried it
     summary: Summary
     policy: PolicyLine
     models: tuple[PlannedModel, ...]
@@ -435,3 +514,4 @@ class FleetPlan(PlanModel):
     gateway: GatewayPlan
     delivery: DeliveryPlan
     warnings: tuple[WarningLine, ...]
+    measure_next: tuple[MeasureRun, ...] = ()  # at most three, the most worth first

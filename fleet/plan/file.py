@@ -36,6 +36,11 @@ def dump_plan(plan: FleetPlan) -> str:
     return canonical_json({"content_digest": sha256_hex(canonical_json(body)), **body})
 
 
+def plan_digest(plan: FleetPlan) -> str:
+    """Return the sha256 of a plan's file, by which a benchmark job names it."""
+    return sha256_hex(dump_plan(plan))
+
+
 def parse_plan(text: str, name: str = "plan.json") -> FleetPlan:
     """Read a plan back and refuse one that was edited by hand.
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.plan.document import FleetPlan, PlannedOffering, PlannedWorkload, PriceLine
+from fleet.plan.document import FleetPlan, PerformanceLine, PlannedOffering, PlannedWorkload, PriceLine
+from fleet.plan.estimates import estimate_changes
 from fleet.units import format_ms, format_requests_per_s, format_share, format_usd_per_hour
 
 NOTICEABLE = 0.005
 """A relative change below this is rounding, no reason."""
 
-UNSEEN_RULES = frozenset({"estimates-changed", "catalog-changed", "compiler-changed"})
+UNSEEN_RULES = frozenset({"estimates-changed", "backend-changed", "catalog-changed", "compiler-changed"})
 """Inputs that change nothing by themselves: what they did shows elsewhere in the plan, or they did nothing."""
 
 
@@ -38,10 +39,16 @@ def input_changes(old: FleetPlan, new: FleetPlan) -> tuple[InputChange, ...]:
     """Return every input that differs: workloads by name, then offerings by name, then what holds for the fleet."""
     before_loads, after_loads = ({w.name: w for w in plan.workloads} for plan in (old, new))
     before_offers, after_offers = ({o.name: o for o in plan.offerings} for plan in (old, new))
+    predicted = estimate_changes(old, new)
     changes: list[InputChange] = []
     for name in sorted(before_loads | after_loads):
         found = _workload(before_loads.get(name), after_loads.get(name))
         changes.extend(InputChange(Subject.WORKLOAD, name, rule, text) for rule, text in found)
+        changes.extend(
+            InputChange(Subject.WORKLOAD, name, "estimate-moved", moved.sentence)
+            for moved in predicted
+            if name in moved.workloads
+        )
     for name in sorted(before_offers | after_offers):
         found = _offering(before_offers.get(name), after_offers.get(name))
         changes.extend(InputChange(Subject.OFFERING, name, rule, text) for rule, text in found)
@@ -186,12 +193,20 @@ def _fleet(old: FleetPlan, new: FleetPlan) -> Iterator[tuple[str, str]]:
     ):
         if a != b:
             yield "policy-changed", f"{what}: {a} to {b}"
-    if old.digests.performance != new.digests.performance:
+    if old.performance and new.performance and old.performance != new.performance:
+        came, come = _origin(old.performance), _origin(new.performance)
+        yield "backend-changed", f"performance estimates come from {come}; they came from {came}"
+    elif old.digests.performance != new.digests.performance:
         yield "estimates-changed", "the performance estimates differ (perf.lock.json)"
     if old.digests.catalog != new.digests.catalog:
         yield "catalog-changed", "the catalogue of hardware, engines and models differs"
     if old.compiled_by != new.compiled_by:
         yield "compiler-changed", f"compiled by {new.compiled_by}, it was {old.compiled_by}"
+
+
+def _origin(line: PerformanceLine) -> str:
+    own = f" with {line.calibration}" if line.calibration else ""
+    return f"{line.model} {line.digest[:12]}{own}"
 
 
 def _moved(old: float, new: float) -> str:

@@ -15,9 +15,11 @@ memory, physical floors. Such a field is checked against the others, and any val
                   weight_bytes_per_gpu, kv_capacity_tokens and max_model_len where one request fits; max_num_seqs and
                   max_num_batched_tokens in order, above mean_batch_per_replica; ep that divides; utilisation up to
                   policy's; of ttft_ms, tpot_ms and e2e_ms the mean, and quantiles in order that no limit names;
-                  error_low_ms and error_high_ms around the prediction
+                  error_low_ms and error_high_ms around the prediction; ttft_relative_error_p90; every figure of estimate
     certificate   floor and attempts (usd_per_hour, bound) that do not contradict cost and bound; physical_floor_gpus up
                   to the GPUs used; rules_checked, solver, notes
+    measure_next  concurrency up to requests; error_before_p90 and error_after_p90 in order; of outcomes standard_score,
+                  tpot_factor and gap, and keep, best and slack that save as much (keep not below the plan's cost)
     elsewhere     digests, dates, names shown to people, sources, labels, selectors, warnings, gateway, delivery
 
 Rules of the fleet file that the plan does not carry cannot be checked here: min_replicas, committed units, power limits
@@ -28,7 +30,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fleet.plan import verify_amounts, verify_layout, verify_names, verify_rackmap, verify_service
+from fleet.plan import (
+    verify_amounts,
+    verify_layout,
+    verify_measure,
+    verify_names,
+    verify_rackmap,
+    verify_service,
+)
 from fleet.plan.document import FleetPlan
 from fleet.plan.verify_ledger import Ledger, Violation
 
@@ -46,6 +55,7 @@ _CHECKS: tuple[Callable[[Ledger], Iterator[Violation]], ...] = (
     verify_service.latencies,
     verify_amounts.certificate,
     verify_amounts.physical_floor,
+    verify_measure.measure_runs,
 )
 
 RULES_CHECKED: tuple[str, ...] = (
@@ -55,6 +65,7 @@ RULES_CHECKED: tuple[str, ...] = (
     *verify_rackmap.RULES,
     *verify_amounts.RULES,
     *verify_service.RULES,
+    *verify_measure.RULES,
 )
 """Names of all rules that `verify_plan` checks, for the certificate."""
 

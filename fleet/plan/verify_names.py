@@ -14,14 +14,16 @@ from fleet.plan.verify_ledger import Ledger, Violation, usable_domain_gpus
 FOUNDATION_RULES = ("numbers", "identity", "reference")
 RULES = ("cross-reference",)
 
-_MAY_BE_NEGATIVE = frozenset({"priority", "margin", "speculative"})
-"""Priorities have a sign, a margin that is negative breaks the rule `slo`, and `speculative` holds what the engine takes."""
+_MAY_BE_NEGATIVE = frozenset({"priority", "margin", "speculative", "standard_score"})
+"""Priorities and standard scores have a sign, a margin that is negative breaks the rule `slo`, and `speculative` holds what
+the engine takes."""
 
 _AT_LEAST_ONE = frozenset(
     {
         "replicas", "gpus", "gpus_per_replica", "workers_per_replica", "gpus_per_worker", "hosts_per_worker", "gpus_per_host_used",
         "max_num_seqs", "max_num_batched_tokens", "max_model_len", "total_params", "active_params",
         "tp", "pp", "dp", "ep", "cp", "domain_gpus", "gpus_per_host", "hosts_per_domain", "domains_per_rack", "unit_domains",
+        "concurrency", "requests",
     }
 )  # fmt: skip
 _ABOVE_ZERO = frozenset({"limit_ms", "weight_bytes_per_gpu", "kv_capacity_tokens", "max_utilisation"})
@@ -135,6 +137,12 @@ def _references(plan: FleetPlan) -> Iterator[Violation]:
         ),
         *((f"tenant {t.name}", "workload", workloads, t.workloads) for t in plan.gateway.tenants),
         ("certificate", "workload", workloads, plan.certificate.physical_floor_gpus),
+        *(("measure_next", "workload", workloads, (r.workload, *r.also_decides)) for r in plan.measure_next),
+        *(("measure_next", "offering", offerings, (r.offering,)) for r in plan.measure_next),
+        *(
+            ("measure_next", "deployment", deployments, (r.deployment,) if r.deployment else ())
+            for r in plan.measure_next
+        ),
     ]
     for subject, kind, known, names in groups:
         for name in dict.fromkeys(names):

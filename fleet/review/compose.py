@@ -6,6 +6,7 @@ from fleet.plan.changes import Action, PlanDiff
 from fleet.plan.document import FleetPlan
 from fleet.review.changes import changes_section
 from fleet.review.glance import glance_section
+from fleet.review.measure import measure_section
 from fleet.review.proof import (
     capacity_section,
     certificate_section,
@@ -18,7 +19,7 @@ from fleet.review.risk import Level, Risk, find_risks
 from fleet.review.verdict import closing_line, headline
 from fleet.review.workload import workload_section
 
-CERTIFICATE, CAPACITY, CHANGED, WARNINGS, AT_RISK, INPUTS, MAP, AS_BEFORE = range(1, 9)
+CERTIFICATE, CAPACITY, CHANGED, WARNINGS, AT_RISK, MEASURE, INPUTS, MAP, AS_BEFORE = range(1, 10)
 """Importance of the sections that may be left out, the first to stay first. A workload is changed, at risk, or as before."""
 
 
@@ -39,6 +40,7 @@ def compose(diff: PlanDiff, plan: FleetPlan) -> Report:
             capacity_section(plan, CAPACITY),
             certificate_section(plan, CERTIFICATE),
             warnings_section(plan, WARNINGS),
+            *([measure_section(plan, MEASURE)] if plan.measure_next else []),
             inputs_section(plan, INPUTS),
         ),
         closing=closing_line(diff),

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.plan.changes import Action, Change, Delta, FieldChange, PlanDiff
-from fleet.plan.document import CertificateLine, Deployment, Digests, FleetPlan, LimitLine, WarningLine
+from fleet.plan.document import (
+    CertificateLine,
+    Deployment,
+    Digests,
+    FleetPlan,
+    LimitLine,
+    MeasureRun,
+    WarningLine,
+)
 from fleet.plan.file import canonical_json
 from fleet.plan.inputs import InputChange
 from fleet.review.risk import Level, find_risks
@@ -157,6 +165,7 @@ class ReviewDocument(ReviewModel):
     survival: tuple[SurvivalEntry, ...]
     certificate: CertificateLine
     diagnostics: tuple[WarningLine, ...]
+    measure_next: tuple[MeasureRun, ...] = ()
     inputs: InputsEntry
 
 
@@ -204,6 +213,7 @@ def review_document(diff: PlanDiff, plan: FleetPlan) -> ReviewDocument:
         ),
         certificate=plan.certificate,
         diagnostics=plan.warnings,
+        measure_next=plan.measure_next,
         inputs=InputsEntry(
             compiled_by=plan.compiled_by,
             as_of=plan.as_of,

@@ -10,6 +10,7 @@ from fleet.plan.document import (
     FleetPlan,
     LengthSummary,
     PlannedWorkload,
+    ProvenanceLine,
     Served,
     WorkerGroup,
 )
@@ -186,7 +187,7 @@ def _deployment(d: Deployment, s: Served, plan: FleetPlan) -> Facts:
             "start-up",
             f"weights load in {latency(d.weight_load_s * MS_PER_S)} at an assumed 1 GB/s per host",
         ),
-        ("estimate", _provenance(d)),
+        *_estimates(d),
     ]
     return Facts(
         tuple(rows),
@@ -216,12 +217,26 @@ def _latency(s: Served) -> str:
     )
 
 
-def _provenance(d: Deployment) -> str:
-    p = d.provenance
-    note = f"; {p.note}" if p.note else ""
-    return (
-        f"{p.backend} {p.version}, {p.basis}, relative error p90 {format_share(p.relative_error_p90)}{note}"
-    )
+def _estimates(d: Deployment) -> list[tuple[str, str]]:
+    """Which backend priced the deployment, how wrong that may be and what it is made of, for workers apart by role."""
+    rows = [("estimate", provenance(d.provenance))]
+    if d.prefill_provenance is not None and d.prefill_provenance != d.provenance:
+        rows.append(("prefill by", provenance(d.prefill_provenance)))
+    if e := d.estimate:
+        step = f"decode step {latency(e.decode_step_ms_alone)} alone, {latency(e.decode_step_ms_of_64)} of 64"
+        fill = (
+            f"prefill of the mean prompt {latency(e.prefill_ms)}, fixed part of TTFT {latency(e.constant_ms)}"
+        )
+        rows.append(("service", f"{step}; {fill}"))
+    return rows
+
+
+def provenance(p: ProvenanceLine) -> str:
+    """Return who made an estimate, how near to data it is, its 90 % errors, and what widened them."""
+    errors = f"90 % error of TPOT {format_share(p.relative_error_p90)}"
+    if p.ttft_relative_error_p90:
+        errors += f", of TTFT {format_share(p.ttft_relative_error_p90)}"
+    return f"{p.backend} {p.version}, {p.basis}, {errors}{f'; {p.note}' if p.note else ''}"
 
 
 def _questions(w: PlannedWorkload) -> Items:

@@ -9,6 +9,7 @@ from pydantic import Field
 from fleet.spec.base import Day, LabelKey, LabelValue, Name, SpecModel
 from fleet.spec.demand import DemandSpec, LengthSpec, PrefixSpec, RateSpec, TraceSpec, WorkloadSpec
 from fleet.spec.hardware import Amount, HardwareSpec, OfferingSpec, PriceSpec
+from fleet.spec.performance import BackendName, PerformanceSpec
 from fleet.spec.policy import (
     DeliverySpec,
     GatewaySpec,
@@ -34,6 +35,7 @@ from fleet.spec.serving import (
 
 __all__ = [
     "Amount",
+    "BackendName",
     "CheckpointSpec",
     "DeliverySpec",
     "DemandSpec",
@@ -50,6 +52,7 @@ __all__ = [
     "Name",
     "Objective",
     "OfferingSpec",
+    "PerformanceSpec",
     "PolicySpec",
     "PrecisionPolicy",
     "PrefixSpec",
@@ -93,6 +96,8 @@ class FleetSpec(SpecModel):
     """What can be had."""
     policy: PolicySpec = PolicySpec()
     """What the plan has to respect beyond demand."""
+    performance: PerformanceSpec = PerformanceSpec()
+    """Where performance estimates come from."""
     gateway: GatewaySpec = GatewaySpec()
     """Where requests come in."""
     delivery: DeliverySpec = DeliverySpec()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fleet.pipeline.calibrate
 import fleet.pipeline.stack
 import fleet.spec.rules  # noqa: F401  importing the stages registers their rules
 from fleet.diagnostics import Rule, all_rules

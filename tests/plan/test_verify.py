@@ -36,7 +36,7 @@ def test_a_sound_plan_breaks_no_rule(plan: FleetPlan) -> None:
     assert verify_plan(plan) == []
 
 
-CHAT, SERVED = "deployments.3", "deployments.3.served.0"
+CHAT, SERVED, RUN = "deployments.3", "deployments.3.served.0", "measure_next.0"
 MUTATIONS: list[tuple[str, str, list[Change]]] = [
     ("numbers", "a cost that is no number", [("summary.usd_per_hour", float("nan"))]),
     ("numbers", "an endless capacity", [("workloads.2.capacity_req_per_s", float("inf"))]),
@@ -177,6 +177,25 @@ MUTATIONS: list[tuple[str, str, list[Change]]] = [
     ("prediction", "a quantile that nobody predicts", [(f"{SERVED}.limits.0.quantile", 97)]),
     ("prediction", "shares of time that do not add up", [(f"{CHAT}.decode.shares.compute", 0.5)]),
     ("utilisation", "more use than policy allows", [(f"{CHAT}.utilisation", 0.86)]),
+    ("reference", "a run of a workload that is not there", [(f"{RUN}.workload", "old")]),
+    ("reference", "a run of a deployment that is gone", [(f"{RUN}.deployment", "old")]),
+    ("numbers", "a run with nothing in flight", [(f"{RUN}.concurrency", 0)]),
+    ("measure-order", "more than three runs", [("measure_next", doubled)]),
+    ("measure-order", "a run that is worth more than the one before", [("measure_next", lambda runs: runs[::-1])]),
+    ("measure-load", "another load than the workload's", [(f"{RUN}.input_tokens_mean", more)]),
+    ("measure-load", "a deployment of another workload", [(f"{RUN}.deployment", "chat-h100-east")]),
+    ("measure-load", "fewer requests than are in flight", [(f"{RUN}.requests", 39)]),
+    ("measure-load", "other GPUs than the deployment's replica", [(f"{RUN}.gpus", lambda n: 2 * n), (f"{RUN}.hours", lambda h: h / 2)]),
+    ("measure-cost", "GPU-hours that are not GPUs times hours", [(f"{RUN}.gpu_hours", lambda h: h / 2)]),
+    ("measure-cost", "a price that is not the offering's", [(f"{RUN}.usd_per_gpu_hour", lambda u: u / 2), (f"{RUN}.usd", lambda u: u / 2)]),
+    ("measure-cost", "a cheaper run", [(f"{RUN}.usd", lambda u: u * 0.99)]),
+    ("measure-worth", "a worth that does not follow", [(f"{RUN}.worth", lambda w: w + 1)]),
+    ("measure-worth", "a saving without its reason", [(f"{RUN}.outcomes.1.saving", 30.0), (f"{RUN}.worth", 40.0)]),
+    ("measure-worth", "a saving in which the slack is counted", [(f"{RUN}.outcomes.0.saving", 130.0), (f"{RUN}.worth", 130 / 6)]),
+    ("measure-worth", "today's plan for less than it costs", [(f"{RUN}.outcomes.2.keep", 1.0)]),
+    ("measure-worth", "outcomes that are not all", [(f"{RUN}.outcomes", lambda o: o[:2])]),
+    ("measure-worth", "a run that widens the error", [(f"{RUN}.error_after_p90", 0.6)]),
+    ("measure-worth", "more at stake than rests on it", [(f"{RUN}.at_stake_usd_per_hour", more)]),
 ]  # fmt: skip
 
 

@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from fleet.layout import ParallelismLayout, Role
-from fleet.plan.document import Deployment, FleetPlan, MappedDomain, MappedHost, Slot
+from fleet.plan.document import (
+    Deployment,
+    FleetPlan,
+    MappedDomain,
+    MappedHost,
+    MeasureOutcome,
+    MeasureRun,
+    Slot,
+)
 from tests.plan_parts import LLAMA, deployment, mixed, offering, served, workload
 from tests.plans import assemble, dev_plan, policy_line, prod_plan
 
@@ -23,7 +31,80 @@ def dev(replicas: int = 2) -> FleetPlan:
 
 
 def prod(**wishes: Any) -> FleetPlan:
-    return repaired(prod_plan(**wishes))
+    return with_runs(repaired(prod_plan(**wishes)))
+
+
+def with_runs(plan: FleetPlan) -> FleetPlan:
+    """Return the plan with two runs to make: one of its first deployment, and one of a layout that it does not have."""
+    if not plan.deployments:
+        return plan
+    first = plan.deployments[0]
+    load = next(w for w in plan.workloads if w.name == first.served[0].workload)
+    hardware = next(o for o in plan.offerings if o.name == first.offering)
+    accelerators = {o.name: o.accelerator for o in plan.offerings}
+    stake = sum(
+        d.usd_per_hour
+        for d in plan.deployments
+        if (d.model, accelerators[d.offering], d.engine.id, d.weights, d.mode)
+        == (first.model, hardware.accelerator, first.engine.id, first.weights, first.mode)
+    )
+    cost, price = plan.certificate.cost, hardware.price.usd_per_gpu_hour
+    run = MeasureRun(
+        workload=load.name,
+        deployment=first.id,
+        offering=first.offering,
+        engine=first.engine.id,
+        engine_version=first.engine.version,
+        weights=first.weights,
+        kv_cache=first.kv_cache,
+        mode=first.mode,
+        layout="as planned",
+        gpus=first.gpus_per_replica,
+        also_decides=(),
+        input_tokens_mean=load.demand.input_tokens.mean,
+        output_tokens_mean=load.demand.output_tokens.mean,
+        cached_prefix_fraction=load.demand.cached_prefix_fraction,
+        concurrency=40,
+        requests=400,
+        hours=0.25,
+        gpu_hours=first.gpus_per_replica * 0.25,
+        usd_per_gpu_hour=price,
+        usd=first.gpus_per_replica * 0.25 * price,
+        error_before_p90=0.5,
+        error_after_p90=0.3,
+        at_stake_usd_per_hour=stake,
+        slack=10.0,
+        worth=20.0,
+        outcomes=(
+            outcome(-1.7, 1 / 6, cost, cost - 130.0, 120.0),
+            outcome(0.0, 2 / 3, cost, cost, 0.0),
+            outcome(1.7, 1 / 6, cost + 50.0, cost + 50.0, 0.0),
+        ),
+    )
+    other = run.model_copy(
+        update={
+            "deployment": None,
+            "layout": "TP4",
+            "gpus": 4,
+            "gpu_hours": 1.0,
+            "usd": price,
+            "worth": 0.0,
+            "outcomes": tuple(outcome(z, p, cost, cost, 0.0) for z, p in ((-1.7, 1 / 6), (0.0, 5 / 6))),
+        }
+    )
+    return plan.model_copy(update={"measure_next": (run, other)})
+
+
+def outcome(score: float, probability: float, keep: float, best: float, saving: float) -> MeasureOutcome:
+    return MeasureOutcome(
+        standard_score=score,
+        probability=probability,
+        tpot_factor=1.0 + score / 10,
+        keep=keep,
+        best=best,
+        saving=saving,
+        gap=0.0,
+    )
 
 
 def repaired(plan: FleetPlan) -> FleetPlan:

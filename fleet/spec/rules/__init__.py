@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.diagnostics import Check, Diagnostic
 from fleet.spec.model import FleetFile
-from fleet.spec.rules import demand, gateway, hardware, lengths, names, serving
+from fleet.spec.rules import demand, gateway, hardware, lengths, names, performance, serving
 
 CHECKS: tuple[Check[FleetFile], ...] = (
     *names.CHECKS,
@@ -12,6 +12,7 @@ CHECKS: tuple[Check[FleetFile], ...] = (
     *demand.CHECKS,
     *lengths.CHECKS,
     *hardware.CHECKS,
+    *performance.CHECKS,
     *gateway.CHECKS,
 )
 

@@ -1,0 +1,1 @@
+"""Accuracy of the estimates by cross-validation: what `make accuracy` runs."""
