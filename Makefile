@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: demo test setup format lint types imports unit pulumi fit bench schema docs clean help
+.PHONY: demo test setup format lint types imports unit pulumi fit accuracy bench schema docs clean help
 
 help:            ## print the commands
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -46,8 +46,12 @@ pulumi:          ## build the stock Pulumi CLI for the tests (11 minutes when no
 fit: $(READY)    ## fit the calibrated performance model again
 	$(BIN)/python tools/fit_calibrated.py
 
-bench: $(READY)  ## benchmarks: compile time by stage, solve time and gap, prediction error
+accuracy: $(READY) ## cross-validated errors, error bars and decisions: tables and plots of docs/explanation/accuracy.md
+	$(BIN)/python bench/accuracy/run.py
+
+bench: $(READY)  ## benchmarks: compile time by stage, solve time and gap; estimates a second
 	$(BIN)/python bench/bench_compile.py
+	$(BIN)/python bench/bench_estimate.py
 
 schema: $(READY) ## write the JSON Schemas of docs/reference again
 	$(BIN)/fleetc schema spec > docs/reference/fleet.schema.json

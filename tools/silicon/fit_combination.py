@@ -1,9 +1,10 @@
 """Fit how much of the kernel tables goes into an estimate, and write it as data. Run: python tools/silicon/fit_combination.py [CSV].
 
 Every group (model x accelerator x engine) is left out of the calibrated fit and predicted by both backends. For each kind
-of worker one weight of the steps and one of the latency, of a grid, are taken: those with the least mean error, groups
-with the same weight; a kind keeps its weights only when groups that they were not chosen on gain. What is printed and kept as error is of weights chosen without the group that they are judged on.
-Groups that borrow an older sibling's coefficients keep them, and interpolation is checked to gain nothing.
+of worker one weight of the steps and, for dense models, one of the latency are taken from a grid: those with the least mean
+error, groups with the same weight. What is printed and kept as error is of weights chosen without the group that they are
+judged on; a kind keeps its weights only when it gains by that measure. Groups that borrow an older sibling's coefficients
+keep them, and `--interpolation` shows that the tables gain nothing where only lengths are unseen.
 """
 
 from __future__ import annotations
