@@ -12,72 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from calibration.apart import Apart
-from calibration.bars import fit_bars, gathered, written_bars
-from calibration.dataset import Array, Dataset, load
+from calibration.bars import fit_bars, gathered
+from calibration.dataset import load
 from calibration.figures import figures_digest
-from calibration.model import FIRST_TOKEN_TERMS as FITTED_FIRST_TOKEN_TERMS
-from calibration.model import Fitted, fit_all
-from calibration.pooled import Effects
+from calibration.fitted import coefficients_document
+from calibration.model import fit_all
 
 from fleet.catalog.load import load_catalog
 from fleet.catalog.records import Catalog
-from fleet.perf.coefficients import APART_TERMS, FIRST_TOKEN_TERMS, FORMAT, PATH
-from fleet.perf.error_bars import ErrorBars
-from fleet.perf.terms import STEP_TERMS
+from fleet.perf.coefficients import PATH
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_TABLE = ROOT.parent / "shared" / "bench" / "calibration.csv"
-DIGITS = 4
-
-
-def digits(values: Array) -> list[float]:
-    return [float(f"{v:.{DIGITS}g}") for v in values.tolist()]
-
-
-def written_effects(effects: Effects, terms: tuple[str, ...]) -> dict[str, Any]:
-    """Return a regression as JSON data: log coefficients, rounded, terms in order."""
-    keep = [effects.terms.index(name) for name in terms]
-    by_level = {
-        level: {value: digits(row[keep]) for value, row in sorted(values.items())}
-        for level, values in effects.levels.items()
-    }
-    return {"terms": list(terms), "base": digits(effects.base[keep]), "effects": by_level}
-
-
-def cells_of(data: Dataset) -> dict[str, list[float]]:
-    """Return for every cell its rows, largest batch, longest context and widest worker."""
-    cells: dict[str, list[float]] = {}
-    for cell, point in sorted(zip(data.cell, data.points, strict=True), key=lambda pair: pair[0]):
-        rows, batch, context, gpus = cells.get(cell, [0, 0.0, 0.0, 0])
-        widest = max(gpus, point.layout.gpus)
-        context = max(context, float(f"{point.isl + point.osl:.6g}"))
-        cells[cell] = [rows + 1, max(batch, float(f"{point.batch:.6g}")), context, widest]
-    return cells
-
-
-def written_apart(apart: Apart | None) -> dict[str, Any]:
-    """Return the regression of prefill workers apart as JSON data."""
-    if apart is None:
-        raise SystemExit("no disaggregated row has a label: put the folder `labels` beside the table")
-    effects = {
-        level: {value: digits(row) for value, row in sorted(values.items())}
-        for level, values in apart.effects.items()
-    }
-    return {"terms": list(APART_TERMS), "base": digits(apart.base), "effects": effects}
-
-
-def coefficients_document(data: Dataset, fitted: Fitted, bars: dict[str, ErrorBars]) -> dict[str, Any]:
-    """Return what the calibrated backend reads of a fit: coefficients, cells and error bars by metric."""
-    assert set(FIRST_TOKEN_TERMS) <= set(FITTED_FIRST_TOKEN_TERMS)
-    return {
-        "format": FORMAT,
-        "error_p90": {metric: written_bars(each) for metric, each in bars.items()},
-        "cells": cells_of(data),
-        "step": written_effects(fitted.step, STEP_TERMS),
-        "first_token": written_effects(fitted.first_token, FIRST_TOKEN_TERMS),
-        "apart": written_apart(fitted.apart),
-    }
 
 
 def document(table: Path, catalog: Catalog) -> dict[str, Any]:
@@ -86,7 +32,7 @@ def document(table: Path, catalog: Catalog) -> dict[str, Any]:
     data = load(table, labels if labels.is_dir() else None, catalog)
     evidence = gathered(data)
     bars = {metric: fit_bars(evidence, metric) for metric in ("tpot", "ttft")}
-    fitted = coefficients_document(data, fit_all(data), bars)
+    fitted = coefficients_document(fit_all(data), bars)
     return {
         "format": fitted.pop("format"),
         "table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(),

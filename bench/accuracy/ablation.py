@@ -26,13 +26,13 @@ from calibration.validate import (
 from fleet.catalog.records import Catalog
 from fleet.layout import ParallelismLayout
 from fleet.perf import rows as row_reader
-from fleet.perf.interface import Point
+from fleet.perf import terms
 from fleet.perf.rows import RowFault
 from fleet.perf.terms import STEP_TERMS, Table
 
 GROUP_FOLDS = 8
 INTERFERENCE = frozenset(t for t in STEP_TERMS if t.startswith("beside_"))
-OWN_LEVELS = frozenset({"cell", "version", "cell_role"})
+OWN_LEVELS = frozenset({"cell", "version"})
 VERSION_LEVELS = frozenset({"era", "version"})
 Change = Callable[[Dataset], Dataset]
 
@@ -45,6 +45,7 @@ class Variant:
     terms: frozenset[str] = frozenset()
     change: Change | None = None
     repairs_labels: bool = True
+    reads_every_expert: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,9 @@ def _without_limit(data: Dataset) -> Dataset:
     return replace(data, points=points, slots=np.full(len(data), np.inf))
 
 
-def _every_expert(data: Dataset) -> Dataset:
-    def widened(point: Point) -> Point:
-        card = point.model
-        return (
-            replace(point, model=card.model_copy(update={"experts_per_token": card.experts}))
-            if card.experts
-            else point
-        )
-
-    return replace(data, points=tuple(map(widened, data.points)), prefill=tuple(map(widened, data.prefill)))
+def every_expert(expert_share: Array, tokens: Array) -> Array:
+    """Stand in for `terms.touched_share`: each step reads every expert, as a dense model of that size would."""
+    return np.asarray(np.where(expert_share > 0, 1.0, 0.0) * np.ones_like(tokens))
 
 
 def _levels_kept(keep: Callable[[str], bool]) -> Change:
@@ -87,7 +81,7 @@ VARIANTS = (
     Variant("full model"),
     Variant("no prefill interference", terms=INTERFERENCE),
     Variant("no fixed cost per layer and step", terms=frozenset({"step", "layer", "moe_layer", "layer_tp", "layer_tp_log", "ep_layer"})),
-    Variant("every expert read each step", change=_every_expert),
+    Variant("every expert read each step", reads_every_expert=True),
     Variant("no all-reduce", terms=frozenset({"allreduce", "layer_tp", "layer_tp_log", "beside_allreduce"})),
     Variant("no KV bytes", terms=frozenset({"kv"})),
     Variant("labels not repaired", repairs_labels=False),
@@ -118,6 +112,8 @@ def _switched_off(variant: Variant) -> Iterator[None]:
     with ExitStack() as stack:
         if variant.terms:
             stack.enter_context(patch.object(model, "step_columns", step_columns))
+        if variant.reads_every_expert:
+            stack.enter_context(patch.object(terms, "touched_share", every_expert))
         if not variant.repairs_labels:
             stack.enter_context(patch.object(row_reader, "repaired_layout", as_labelled))
         yield

@@ -1,7 +1,8 @@
 """Decisions on held-out predictions: the order of layouts, and what the choice by prediction costs.
 
 Comparable layouts share model build, accelerator, engine, precision and lengths, all of which were left out together.
-Of repeats the newest run counts. A limit L on TPOT is a quantile (LIMITS) of what was measured in the group.
+Of repeats the newest run counts. A limit L on TPOT is one that people write (LIMITS_MS), where it decides something: a
+measured option of the group holds it, another does not.
 
     order      Spearman's rank correlation of throughput per GPU, predicted against measured, in a group under a limit:
                of options   all layouts and concurrencies that were measured to hold it
@@ -29,8 +30,9 @@ from scipy.stats import spearmanr
 
 from fleet.perf.service import margin
 
-LIMITS = (0.25, 0.5, 0.75)
-PLANNED = (0.5, 0.8, 0.9, 0.95)
+LIMITS_MS = (8.0, 10.0, 12.5, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0)
+"""From 125 to 10 tokens/s for a user."""
+PLANNED = (0.5, 0.7, 0.8, 0.9, 0.95)
 LEAST_COMPARED = 3
 ORDER_AT_LEAST, REGRET_AT_MOST, MISSED_AT_MOST = 0.95, 3.0, 5.0
 Rows = NDArray[np.intp]
@@ -50,8 +52,9 @@ class Options:
 
     @property
     def limits(self) -> Array:
-        """Limits on TPOT, ms, that a choice is made under."""
-        return np.quantile(self.tpot_ms, LIMITS)
+        """Limits on TPOT, ms, that decide something here: shape (L,), maybe none."""
+        least, most = self.tpot_ms.min(), self.tpot_ms.max()
+        return np.array([limit for limit in LIMITS_MS if least <= limit < most])
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,9 @@ def choices(groups: Sequence[Options], quantile: float) -> Choices:
     return Choices(
         quantile=quantile,
         choices=len(over),
-        missed=100.0 * float(missed.mean()),
+        missed=100.0 * float(missed.mean()) if missed.size else 0.0,
         missed_by_median=100.0 * float(np.median(excess[missed])) if missed.any() else 0.0,
-        regret=100.0 * float(np.mean(regret)),
-        regret_by_error=100.0 * float(np.mean(by_error)),
+        regret=100.0 * float(np.mean(regret)) if regret else 0.0,
+        regret_by_error=100.0 * float(np.mean(by_error)) if by_error else 0.0,
         without=100.0 * without / max(len(over) + without, 1),
     )

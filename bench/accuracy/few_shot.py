@@ -37,7 +37,7 @@ Found = dict[int, tuple[list[int], list[Array]]]
 def coefficients_without(data: Dataset, left_out: Sequence[int]) -> Coefficients:
     """Fit without some rows; error bars are the committed ones."""
     rest = data.take(np.setdiff1d(np.arange(len(data)), np.array(left_out, dtype=np.intp)))
-    return coefficients_of(fit_all(rest), rest)
+    return coefficients_of(fit_all(rest))
 
 
 def loop_of(data: Dataset, row: int) -> Loop:

@@ -222,8 +222,8 @@ that the fit had not seen. How an estimate is made is told in [estimates](estima
 ERRORS = "Absolute error, %: mean / median / 90 % quantile.\n\n"
 AMBIGUOUS = "Never fitted, no target; rows without any label cannot be predicted. Absolute error, %: mean / median / 90 %.\n\n"
 NOISE = "Difference between two runs of one thing, %. No model does better than that.\n\n"
-DECISIONS = """Layouts of one model, accelerator, engine, precision and lengths, none of whose lengths were fitted. A limit on TPOT is the
-25, 50 or 75 % quantile of what was measured there. The choice is the layout and concurrency of the highest predicted
+DECISIONS = """Layouts of one model, accelerator, engine, precision and lengths, none of whose lengths were fitted. A limit on TPOT is
+one of 8 to 100 ms, where some measured option holds it and some does not. The choice is the layout and concurrency of the highest predicted
 throughput per GPU whose TPOT holds the limit at the planned quantile of the error; regret is what the best that held would have
 yielded more. Concurrencies were measured in powers of two: a margin often costs a whole step, even a perfect predictor.
 

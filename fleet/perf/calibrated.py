@@ -6,7 +6,7 @@
     latency        = max( Σ_k τ_k · alone_k ,  floor of one request alone )
 
 γ were fitted on TPOT and τ on TTFT of closed loops, where TPOT = step + interference · (B - 1) / OSL. Prefill workers
-apart have their own: prefill = σ · (compute + attention), latency = κ · (the same, alone), constants besides.
+apart have their own: prefill = σ · (compute + attention) + a constant, latency = κ · (the same, alone), constants besides.
 """
 
 from __future__ import annotations
@@ -193,7 +193,8 @@ def _evaluate(
         fill[name] = np.where(is_apart, scaled, fill[name])
     fill["constant"] = np.where(is_apart, apart["constant"], fill["constant"])
     latency = fill["compute"] + fill["attention"] + fill["allreduce"]
-    busy = np.where(is_apart, apart["service"] * (occupied["compute"] + occupied["attention"]), interference)
+    alone_ms = apart["service"] * (occupied["compute"] + occupied["attention"]) + apart["request"]
+    busy = np.where(is_apart, alone_ms, interference)
     prefill = np.maximum(busy, least.prefill_ms)
     parts = np.stack(
         [sum((decode[n] for n in names), np.zeros_like(total)) for names in DECODE_PARTS.values()]

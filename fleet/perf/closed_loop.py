@@ -17,7 +17,7 @@ from math import inf, sqrt
 
 from fleet.layout import Role
 from fleet.perf.interface import Estimate, Percentiles, PerformanceModel, ServedPoint, Unsupported
-from fleet.perf.memory import held_tokens
+from fleet.perf.memory import WorkerMemory, held_tokens
 from fleet.perf.replica import ReplicaSpec
 from fleet.perf.rounding import six
 
@@ -162,11 +162,16 @@ def _apart(
     excess = service * served - decoding
     response = (excess + sqrt(excess**2 + 4.0 * service * decoding)) / 2.0
     over = max(loop.concurrency / (slots * replica.decode_workers) - 1.0, 0.0)
-    moved = (loop.isl * decode.kv_bytes_per_token + decode.kv_bytes_per_sequence) * 1e3
-    transfer = moved / replica.kv_link_bytes_per_s if replica.kv_link_bytes_per_s > 0 else 0.0
-    ttft = prefill.prefill_latency_ms + max(response - service, 0.0) + transfer + prefill.constant_ms
+    ttft = prefill.prefill_latency_ms + max(response - service, 0.0) + prefill.constant_ms
+    ttft += transfer_ms(replica, loop.isl, decode)
     ttft += prefill.burst_ms * loop.concurrency / replica.prefill_workers
     return ttft + over * (decoding + response), tpot
+
+
+def transfer_ms(replica: ReplicaSpec, isl: float, memory: Estimate | WorkerMemory) -> float:
+    """Return what a prompt's KV cache takes from a prefill to a decode worker, 0 where nothing is sent."""
+    sent = isl * memory.kv_bytes_per_token + memory.kv_bytes_per_sequence
+    return 1e3 * sent / replica.kv_link_bytes_per_s if replica.kv_link_bytes_per_s > 0 else 0.0
 
 
 def _next_batch(loop: Loop, batch: float, answer: LoopResult | Unsupported) -> float:

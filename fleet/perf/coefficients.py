@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from fleet.layout import Role
 from fleet.perf.error_bars import ErrorBars, Known, class_of, parse_bars, quarters_between
 from fleet.perf.interface import Basis, Bound, Point
-from fleet.perf.levels import LEVELS, UNDATED, cell_of, levels_of, quarter_of
+from fleet.perf.levels import DATED, UNDATED, apart_levels_of, cell_of, levels_of, quarter_of
 from fleet.perf.siblings import lender_of, memory_share
-from fleet.perf.terms import STEP_TERMS, TERM_BOUND
+from fleet.perf.terms import BESIDE_TERMS, DECODE_TERMS, STEP_TERMS, TERM_BOUND
 
-FORMAT = 1
+FORMAT = 2
 PATH = Path(__file__).parent / "data" / "calibrated.json"
 FIRST_TOKEN_TERMS = (
     "compute", "attention", "allreduce", "constant", "burst_compute", "burst_attention", "burst_allreduce",
     "steps", "running",
 )  # fmt: skip
-APART_TERMS = ("service", "latency", "constant", "per_request")
-APART_LEVELS = ("engine", "precision", "generation", "accelerator", "cell")
+APART_TERMS = ("service", "request", "latency", "constant", "per_request")
+APART_LEVELS = ("engine", "precision", "generation", "accelerator", "model", "engine_precision", "cell")
+APART_STEP_LEVELS = (
+    "engine", "generation", "precision", "engine_precision", "accelerator", "model", "draft", "attention",
+    "engine_attention", "generation_engine_width", "cell",
+)  # fmt: skip
+ON_SERVICE, ON_CONSTANT = 3, 2
+"""Effects of APART_LEVELS come in pairs: the first moves the first three of APART_TERMS, the second the rest."""
 Vector = NDArray[np.float64]
 MEMORY_TERMS = np.array([TERM_BOUND.get(name) is Bound.MEMORY for name in STEP_TERMS])
 NO_EFFECT = np.zeros(2)
@@ -97,7 +103,9 @@ class Coefficients:
     step: dict[str, dict[str, Vector]]
     first_token: dict[str, dict[str, Vector]]
     apart_base: Vector
-    apart: dict[str, dict[str, Vector]]  # effects on (service, latency) and on (constant, per_request)
+    apart: dict[str, dict[str, Vector]]  # effects on service, request and latency, and on the constants
+    apart_step_base: Vector  # of STEP_TERMS, on top of what mixed workers share
+    apart_step: dict[str, dict[str, Vector]]
     cells: dict[str, Range]
     versions: dict[str, tuple[str, ...]]  # cell -> its values of the level `version`, oldest first
     eras: dict[str, tuple[str, ...]]  # engine -> its values of the level `era`, oldest first
@@ -131,11 +139,11 @@ class Coefficients:
             notes.append("no data for pipeline or context parallelism")
         rows = known.rows if known and not (point.layout.pp > 1 or point.layout.cp > 1) else 0
         bar = Known(class_of(point), rows, known is None and self._lends(lender), self._age(point))
-        step = _coefficients(self.step_base, self.step, levels)
+        step = self._step(lender or point, levels)
         return Lookup(
             step=np.where(MEMORY_TERMS, step * memory_share(point, lender), step) if lender else step,
             first_token=_coefficients(self.first_token_base, self.first_token, levels),
-            apart=self._apart(levels),
+            apart=self._apart(lender or point),
             basis=Basis.FITTED if rows else Basis.EXTRAPOLATED,
             note="; ".join(notes),
             range=known,
@@ -148,7 +156,7 @@ class Coefficients:
         levels, notes = levels_of(point), []
         levels["era"] = _latest(levels["era"], self.eras.get(point.engine.id.value, ()))
         version = _latest(levels["version"], self.versions.get(cell_of(point), ()))
-        if is_known and version != levels["version"]:
+        if is_known and point.role is Role.MIXED and version != levels["version"]:
             notes.append(f"nearest engine version with data: {version.split('|')[-2] or 'unnamed'}")
         levels["version"] = version
         return levels, notes
@@ -183,9 +191,19 @@ class Coefficients:
         of = f", coefficients of {lender.accelerator.id}" if lender else ""
         return f"pooled from neighbouring cells{of}{which}"
 
-    def _apart(self, levels: dict[str, str]) -> Vector:
+    def _step(self, point: Point, levels: dict[str, str]) -> Vector:
+        """Return STEP_TERMS; workers apart add their own effects to those of the mixed ones, versions left out."""
+        if point.role is Role.MIXED:
+            return _coefficients(self.step_base, self.step, levels)
+        shared = {name: value for name, value in levels.items() if name not in DATED}
+        prior = _coefficients(self.step_base, self.step, shared)
+        return prior * _coefficients(self.apart_step_base, self.apart_step, apart_levels_of(point))
+
+    def _apart(self, point: Point) -> Vector:
+        levels = apart_levels_of(point)
         effects = [self.apart[name].get(levels[name], NO_EFFECT) for name in APART_LEVELS]
-        return np.asarray(np.exp(self.apart_base + np.repeat(np.sum(effects, axis=0), 2)))
+        both = np.repeat(np.sum(effects, axis=0), (ON_SERVICE, ON_CONSTANT))
+        return np.asarray(np.exp(self.apart_base + both))
 
 
 def _latest(wanted: str, known: tuple[str, ...]) -> str:
@@ -195,8 +213,8 @@ def _latest(wanted: str, known: tuple[str, ...]) -> str:
 
 def _coefficients(base: Vector, effects: dict[str, dict[str, Vector]], levels: dict[str, str]) -> Vector:
     total = base.copy()
-    for name in LEVELS:
-        effect = effects[name].get(levels[name])
+    for name, by_value in effects.items():
+        effect = by_value.get(levels.get(name, ""))
         if effect is not None:
             total += effect
     return np.asarray(np.exp(total))
@@ -217,15 +235,19 @@ def parse(text: bytes) -> Coefficients:
     parsed: dict[str, Any] = json.loads(text)
     if parsed["format"] != FORMAT or tuple(parsed["step"]["terms"]) != STEP_TERMS:
         raise ValueError("calibrated.json was written for other terms: run tools/fit_calibrated.py")
+    if tuple(parsed["apart_step"]["terms"]) != DECODE_TERMS or tuple(parsed["apart"]["terms"]) != APART_TERMS:
+        raise ValueError("calibrated.json was written for other terms: run tools/fit_calibrated.py")
     if tuple(parsed["first_token"]["terms"]) != FIRST_TOKEN_TERMS:
         raise ValueError("calibrated.json was written for other terms: run tools/fit_calibrated.py")
     step, first = _effects(parsed["step"]["effects"]), _effects(parsed["first_token"]["effects"])
     versions: dict[str, list[str]] = {}
-    for value in sorted(step["version"], key=_by_quarter):
+    for value in sorted(step.get("version", {}), key=_by_quarter):
         versions.setdefault(value.rsplit("|", 2)[0], []).append(value)
     eras: dict[str, list[str]] = {}
-    for value in sorted(step["era"], key=_by_quarter):
+    for value in sorted(step.get("era", {}), key=_by_quarter):
         eras.setdefault(value.split("|")[0], []).append(value)
+    beside = np.zeros(len(BESIDE_TERMS))  # workers apart do not interfere
+    apart_step = _effects(parsed["apart_step"]["effects"])
     errors = parsed["error_p90"]
     return Coefficients(
         digest=hashlib.sha256(text).hexdigest(),
@@ -235,6 +257,11 @@ def parse(text: bytes) -> Coefficients:
         first_token=first,
         apart_base=np.array(parsed["apart"]["base"]),
         apart=_effects(parsed["apart"]["effects"]),
+        apart_step_base=np.append(parsed["apart_step"]["base"], beside),
+        apart_step={
+            name: {value: np.append(row, beside) for value, row in values.items()}
+            for name, values in apart_step.items()
+        },
         cells={cell: Range(*values) for cell, values in parsed["cells"].items()},
         versions={cell: tuple(values) for cell, values in versions.items()},
         eras={engine: tuple(values) for engine, values in eras.items()},

@@ -10,14 +10,14 @@ from __future__ import annotations
 from datetime import date
 
 from fleet.catalog.records import ModelCard
-from fleet.layout import Role
 from fleet.perf.interface import Point
 
 LEVELS = (
     "generation", "engine", "architecture", "precision", "accelerator", "generation_engine", "engine_architecture",
-    "generation_engine_architecture", "model", "model_generation", "cell", "era", "version", "role", "engine_role",
-    "cell_role",
+    "generation_engine_architecture", "model", "model_generation", "cell", "era", "version",
 )  # fmt: skip
+DATED = ("era", "version")
+"""Levels of engine versions; workers apart have too few data for their own."""
 UNDATED = "undated"
 WIDE_RANKS = 12
 """Attention ranks from which a worker is wider than any NVLink domain of a host."""
@@ -44,20 +44,12 @@ def cell_of(point: Point) -> str:
     return "|".join((build_of(point.model), point.accelerator.id, point.engine.id.value, point.weights.value))
 
 
-def role_of(point: Point) -> str:
-    """Name what a worker does, and for decode workers how: mixed, or apart with or without data-parallel attention."""
-    if point.role is Role.MIXED:
-        return Role.MIXED.value
-    ranks = "wide-dp" if point.layout.dp >= WIDE_RANKS else "dp" if point.layout.dp > 1 else "tp"
-    return f"apart-{ranks}"
-
-
 def levels_of(point: Point) -> dict[str, str]:
     """Return the value of every level for a point; `era` and `version` as the engine release states them."""
     generation = "hopper" if point.accelerator.generation == "hopper" else "blackwell"
     engine = point.engine.id.value
     architecture = "mla" if point.model.family == "sparse" else point.model.family
-    cell, quarter, role = cell_of(point), quarter_of(point.engine.released), role_of(point)
+    cell, quarter = cell_of(point), quarter_of(point.engine.released)
     return {
         "generation": generation,
         "engine": engine,
@@ -72,7 +64,20 @@ def levels_of(point: Point) -> dict[str, str]:
         "cell": cell,
         "era": f"{engine}|{quarter}",
         "version": f"{cell}|{point.engine.version}|{quarter}",
-        "role": role,
-        "engine_role": f"{engine}|{role}",
-        "cell_role": f"{cell}|{role}",
+    }
+
+
+def apart_levels_of(point: Point) -> dict[str, str]:
+    """Return the value of every level that workers apart have effects of, beside those of mixed workers."""
+    shared = levels_of(point)
+    names = ("generation", "engine", "precision", "accelerator", "model", "cell")
+    attention = "dp" if point.layout.dp > 1 else "tp"
+    width = "wide" if point.layout.dp >= WIDE_RANKS else "narrow"
+    engine = shared["engine"]
+    return {name: shared[name] for name in names} | {
+        "engine_precision": f"{engine}|{shared['precision']}",
+        "draft": str(point.draft.tokens if point.draft else 0),
+        "attention": attention,
+        "engine_attention": f"{engine}|{attention}",
+        "generation_engine_width": f"{shared['generation_engine']}|{width}",
     }

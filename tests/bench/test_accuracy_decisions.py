@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from accuracy.decisions import Options, choices, orders
+from accuracy.decisions import LIMITS_MS, Options, choices, orders
 
 # Two layouts, three loads each: TPOT grows and throughput grows; "wide" is the better one at every limit.
 TRUE = Options(
@@ -23,12 +23,12 @@ TRUE = Options(
 def test_a_perfect_predictor_without_margin_misses_nothing_and_regrets_nothing() -> None:
     made = choices([TRUE], 0.5)
     assert (made.missed, made.regret, made.without) == (0.0, 0.0, 0.0)
-    assert made.choices == 3
+    assert made.choices == len([limit for limit in LIMITS_MS if 8.0 <= limit < 40.0])
 
 
-def test_the_same_in_another_unit_is_chosen_the_same() -> None:
-    slower = replace(TRUE, tpot_ms=TRUE.tpot_ms * 7, predicted_tpot_ms=TRUE.predicted_tpot_ms * 7)
-    assert choices([slower], 0.8) == choices([TRUE], 0.8)
+def test_a_limit_that_everything_or_nothing_holds_decides_nothing() -> None:
+    assert choices([replace(TRUE, tpot_ms=np.full(6, 5.0))], 0.5).choices == 0
+    assert choices([replace(TRUE, tpot_ms=np.full(6, 500.0))], 0.5).choices == 0
 
 
 def test_too_fast_a_prediction_misses_its_limit() -> None:
@@ -51,4 +51,5 @@ def test_caution_alone_is_no_regret_by_error() -> None:
 def test_orders_are_one_when_right_and_minus_one_when_upside_down(sign: float, expected: float) -> None:
     found = {o.name: o for o in orders([replace(TRUE, predicted_throughput=1e3 + sign * TRUE.throughput)])}
     assert found["options"].mean == pytest.approx(expected)
-    assert found["options"].comparisons == 2  # under the lowest limit two options are too few to compare
+    compared = [limit for limit in LIMITS_MS if np.sum(TRUE.tpot_ms <= limit) >= 3 and limit < 40.0]
+    assert found["options"].comparisons == len(compared)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from calibration.bars import Evidence, fit_bars, grouped_quantile, nested_coverage, written_bars
+from calibration.bars import Evidence, fit_bars, grouped_quantile, nested_coverage
+from calibration.fitted import written_bars
 from calibration.held_out import HeldOut, merged
 from calibration.validate import NOT_SCORED
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -181,20 +180,6 @@ def _drift(held: HeldOut, metric: str, bars: ErrorBars) -> float:
         middle = (low + high) / 2.0
         low, high = (middle, high) if uncovered(middle) > 0 else (low, middle)
     return high
-
-
-def written_bars(bars: ErrorBars) -> dict[str, Any]:
-    """Return error bars as JSON data, rounded."""
-
-    def rounded(value: float) -> float:
-        return float(f"{value:.{DIGITS}g}")
-
-    return {
-        field.name: rounded(value)
-        if isinstance(value := getattr(bars, field.name), float)
-        else {name: rounded(error) for name, error in sorted(value.items())}
-        for field in fields(bars)
-    }
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from fit_calibrated import coefficients_document  # noqa: E402
-
 from calibration.bars import grouped_quantile  # noqa: E402
 from calibration.dataset import Dataset, load  # noqa: E402
-from calibration.model import Fitted, fit_all  # noqa: E402
+from calibration.fitted import Fitted, coefficients_document  # noqa: E402
+from calibration.model import fit_all  # noqa: E402
 from calibration.validate import folds_by_group  # noqa: E402
 from fleet.catalog.load import load_catalog  # noqa: E402
 from fleet.perf import coefficients  # noqa: E402
@@ -92,7 +91,7 @@ class Folds:
 
     def _without(self, fold: int) -> Calibrated:
         train = self.data.take(np.flatnonzero(self.fold != fold))
-        return Calibrated(coefficients_of(fit_all(train), train))
+        return Calibrated(coefficients_of(fit_all(train)))
 
     def cells(self, role: str) -> Iterator[tuple[Calibrated, str, Rows]]:
         """Yield the held-out model, the name and the rows of every cell with this role."""
@@ -173,11 +172,11 @@ def _loop(data: Dataset, i: int) -> Loop:
     return Loop(row.replica, row.isl, row.osl, row.concurrency, batch_limit=limit)
 
 
-def coefficients_of(fitted: Fitted, train: Dataset) -> coefficients.Coefficients:
+def coefficients_of(fitted: Fitted) -> coefficients.Coefficients:
     """Return a fit as the backend reads it, with the committed error bars, which the update does not use."""
     known = coefficients.committed()
     bars = {"tpot": known.tpot_error, "ttft": known.ttft_error}
-    return coefficients.parse(json.dumps(coefficients_document(train, fitted, bars)).encode())
+    return coefficients.parse(json.dumps(coefficients_document(fitted, bars)).encode())
 
 
 def chosen_priors(folds: Folds, role: str) -> Priors:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
-from calibration.apart import Apart, fit_apart, predict_apart
+from calibration.apart import fit_apart
 from calibration.dataset import Array, Dataset
+from calibration.fitted import Fitted, cells_of, product
 from calibration.pooled import Effects, Shrinkage, fit, grafted
+from fleet.perf.calibrated import Calibrated
+from fleet.perf.closed_loop import Loop, LoopResult, closed_loops
 from fleet.perf.levels import LEVELS
+from fleet.perf.rows import Row
 from fleet.perf.terms import (
     BESIDE_TERMS,
     DECODE_TERMS,
@@ -31,7 +36,7 @@ FIRST_TOKEN_TERMS = (
 LEVEL_PENALTY = {
     "generation": 3, "engine": 3, "architecture": 3, "precision": 3, "accelerator": 12, "generation_engine": 6,
     "engine_architecture": 6, "generation_engine_architecture": 10, "model": 10, "model_generation": 10, "cell": 3,
-    "era": 6, "version": 6, "role": 4, "engine_role": 4, "cell_role": 6,
+    "era": 6, "version": 6,
 }  # fmt: skip
 
 STEP_START = {
@@ -59,7 +64,6 @@ OWN_LEVELS = {
         "generation_engine_architecture", "model", "model_generation",
     ),
     "version": ("era",),
-    "cell_role": ("role", "engine_role"),
 }  # fmt: skip
 """Levels that no other cell takes from, and the levels whose values theirs fix."""
 
@@ -93,15 +97,6 @@ OWN_STEP = replace(
     own=dict.fromkeys(OWN_LEVELS, LOOSE),
 )
 """For cells that it has: judged with lengths, layouts and high concurrencies left out."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Step time of all workers, TTFT of mixed ones and, where there are rows, of workers apart."""
-
-    step: Effects
-    first_token: Effects
-    apart: Apart | None
 
 
 @dataclass(frozen=True)
@@ -150,38 +145,55 @@ def weights_of(data: Dataset) -> Array:
 
 
 def fit_all(data: Dataset, *, with_apart: bool = True) -> Fitted:
-    """Fit step time, then time to first token with the fitted step time; of workers apart only where asked."""
-    x, weights = step_columns(data, table_of_rows(data)), weights_of(data)
-    shared, own = (
-        fit(STEP_TERMS, x, data.tpot_ms, data.levels, how, weights=weights) for how in (SHARED_STEP, OWN_STEP)
-    )
-    step = grafted(shared, own, data.levels, OWN_LEVELS)
+    """Fit mixed workers: step time, then TTFT with the fitted step time; on top of them workers apart where asked."""
     mixed, apart = (data.take(np.flatnonzero(chosen)) for chosen in (data.is_mixed, ~data.is_mixed))
-    z = first_token_columns(mixed, table_of_rows(mixed), _tpot(step, mixed))
+    table = table_of_rows(mixed)
+    x, weights = step_columns(mixed, table), weights_of(mixed)
+    shared, own = (
+        fit(STEP_TERMS, x, mixed.tpot_ms, mixed.levels, how, weights=weights)
+        for how in (SHARED_STEP, OWN_STEP)
+    )
+    step = grafted(shared, own, mixed.levels, OWN_LEVELS)
+    z = first_token_columns(mixed, table, _tpot(step, mixed, table))
     first_token = fit(FIRST_TOKEN_TERMS, z, mixed.ttft_ms, mixed.levels, FIRST_TOKEN_SHRINKAGE)
-    return Fitted(step, first_token, fit_apart(apart) if with_apart and len(apart) else None)
+    workers_apart = fit_apart(apart, step) if with_apart and len(apart) else None
+    return Fitted(step, first_token, workers_apart, cells_of(data))
 
 
-def _tpot(step: Effects, data: Dataset) -> Array:
-    x = step_columns(data, table_of_rows(data))
-    return np.asarray((step.coefficients(data.levels, len(data)) * x).sum(axis=1))
+def _tpot(step: Effects, data: Dataset, table: Table) -> Array:
+    return np.asarray((step.coefficients(data.levels, len(data)) * step_columns(data, table)).sum(axis=1))
 
 
 def predict(fitted: Fitted, data: Dataset) -> Predicted:
-    """Predict rows that need not have been fitted."""
-    tpot = _tpot(fitted.step, data)
-    ttft = np.empty(len(data))
-    for chosen in (np.flatnonzero(data.is_mixed), np.flatnonzero(~data.is_mixed)):
-        part = data.take(chosen)
-        if not chosen.size:
-            continue
-        if data.is_mixed[chosen[0]]:
-            z = first_token_columns(part, table_of_rows(part), tpot[chosen])
-            ttft[chosen] = (fitted.first_token.coefficients(part.levels, len(part)) * z).sum(axis=1)
-        else:
-            assert fitted.apart is not None
-            ttft[chosen] = predict_apart(fitted.apart, part, tpot[chosen])
+    """Predict rows that need not have been fitted from what is known before they are measured."""
+    tpot, ttft = np.empty(len(data)), np.empty(len(data))
+    mixed, apart = np.flatnonzero(data.is_mixed), np.flatnonzero(~data.is_mixed)
+    if mixed.size:
+        tpot[mixed], ttft[mixed] = _predict_mixed(fitted, data.take(mixed))
+    if apart.size:
+        tpot[apart], ttft[apart] = predict_apart(product(fitted), data.take(apart))
     return Predicted(tpot, ttft, throughput(data, ttft, tpot))
+
+
+def _predict_mixed(fitted: Fitted, data: Dataset) -> tuple[Array, Array]:
+    table = table_of_rows(data)
+    tpot = _tpot(fitted.step, data, table)
+    z = first_token_columns(data, table, tpot)
+    return tpot, (fitted.first_token.coefficients(data.levels, len(data)) * z).sum(axis=1)
+
+
+def predict_apart(backend: Calibrated, data: Dataset) -> tuple[Array, Array]:
+    """Return TPOT and TTFT, ms, of rows of workers apart as the product says them."""
+    results = closed_loops(backend, [loop_of(row) for row in data.rows])
+    shown = [result for result in results if isinstance(result, LoopResult)]
+    assert len(shown) == len(data), [r for r in results if not isinstance(r, LoopResult)]
+    return np.array([r.tpot_ms for r in shown]), np.array([r.ttft_ms for r in shown])
+
+
+def loop_of(row: Row) -> Loop:
+    """Return a row as the product is asked for it."""
+    limit = inf if row.batch_limit is None else row.batch_limit
+    return Loop(row.replica, row.isl, row.osl, row.concurrency, batch_limit=limit)
 
 
 def throughput(data: Dataset, ttft_ms: Array, tpot_ms: Array) -> Array:

@@ -61,7 +61,7 @@ class Folds:
         models = {}
         for k in sorted(set(fold.tolist()) - {NOT_SCORED}):
             train = data.take(np.flatnonzero(fold != k))
-            models[k] = coefficients_of(fit_all(train), train)
+            models[k] = coefficients_of(fit_all(train))
         return cls(data, fold, models)
 
     def results(self, combination: Callable[[int], Combination], silicon: Silicon) -> Results:

@@ -31,7 +31,7 @@ FIRST_TOKEN_PARTS: dict[str, tuple[str, ...]] = {
     "running": ("running",),
 }
 APART_PARTS: dict[str, tuple[str, ...]] = {
-    "prefill": ("service", "latency"),
+    "prefill": ("service", "request", "latency"),
     "constant": ("constant",),
     "burst": ("per_request",),
 }
