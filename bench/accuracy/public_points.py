@@ -6,10 +6,11 @@ each user, each predicted without the rows of its model x accelerator x engine a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import inf
+from itertools import product
+from math import inf, log2
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fleet.perf.rows import Row, read_row
 
 POINTS = Path(__file__).parent / "public_points.yaml"
 SAME_LENGTH = 0.15
+SIDES = ("host", "rack")
 """Lengths that differ by less are the same: runs draw real ones up to 20 % below the nominal."""
 
 Record = Mapping[str, Any]
@@ -119,21 +121,25 @@ def predicted_runs(points: Record, models: Models, catalog: Catalog) -> list[Fig
     return figures
 
 
-def _records(domains: Record, side: Record) -> Iterator[Record]:
+def _records(domains: Record, side: Record, draft_tokens: Sequence[int]) -> Iterator[Record]:
     """Yield every layout, load and draft depth of one side."""
     shared = {"model": domains["model"], "engine": domains["engine"], "precision": domains["precision"]}
     shared |= {"isl": domains["isl"], "osl": domains["osl"], "gpu": side["gpu"], "source": "InferenceX"}
-    for load in domains["concurrency"]:
-        for draft in domains["draft_tokens"]:
+    loads = domains["concurrency"]
+    doublings = log2(loads["most"] / loads["least"])
+    for load in np.geomspace(
+        loads["least"], loads["most"], round(doublings * loads["for_each_doubling"]) + 1
+    ).round():
+        for draft in draft_tokens:
             asked = {**shared, "concurrency_or_batch": load, "draft_tokens": draft}
             for label in side["aggregated"]:
                 yield {**asked, "mode": "agg", "parallelism": label}
             for pair in side["disaggregated"]:
                 p, d = pair["prefill"], pair["decode"]
                 label = f"P: TP{p} DP1 EP{p} | D: TP{d} DP1 EP{d}"
-                for workers in pair["prefill_workers"]:
+                for workers, decoders in product(pair["prefill_workers"], pair["decode_workers"]):
                     yield {
-                        **asked, "mode": "disagg", "parallelism": label, "p_workers": workers, "d_workers": 1,
+                        **asked, "mode": "disagg", "parallelism": label, "p_workers": workers, "d_workers": decoders,
                         "p_dp_attn": "true", "d_dp_attn": str(pair["ranks"]).lower(),
                     }  # fmt: skip
 
@@ -156,8 +162,10 @@ class Curve:
         return float(np.where(self.per_gpu >= per_gpu, self.user, 0.0).max())
 
 
-def _curve(domains: Record, side: Record, models: Models, catalog: Catalog) -> Curve:
-    rows = [_row(record, catalog) for record in _records(domains, side)]
+def _curve(
+    domains: Record, side: Record, draft_tokens: Sequence[int], models: Models, catalog: Catalog
+) -> Curve:
+    rows = [_row(record, catalog) for record in _records(domains, side, draft_tokens)]
     model = models.without(group_of(rows[0]), (rows[0].isl, rows[0].osl))
     results = closed_loops(model, [_loop(row) for row in rows])
     found = [
@@ -175,14 +183,17 @@ def _curve(domains: Record, side: Record, models: Models, catalog: Catalog) -> C
 def predicted_domains(points: Record, models: Models, catalog: Catalog) -> list[Domains]:
     """Predict host and rack at the tokens/s of a user that each claim is made for."""
     domains = points["domains"]
-    host, rack = (_curve(domains, domains[side], models, catalog) for side in ("host", "rack"))
     found = []
     for claim in domains["claims"]:
-        public = {side: float(claim[f"{side}_tok_per_s_per_gpu"]) for side in ("host", "rack")}
-        user = float(claim.get("user_tok_per_s") or host.user_at(public["host"]))
+        curves = {
+            side: _curve(domains, domains[side], claim["draft_tokens"], models, catalog) for side in SIDES
+        }
+        public = {side: float(claim[f"{side}_tok_per_s_per_gpu"]) for side in SIDES}
+        equal = claim.get("equal_at")
+        user = float(curves[equal].user_at(public[equal]) if equal else claim["user_tok_per_s"])
         figures = {
             side: Figure(domains[side]["name"], "total_tok_per_s_per_gpu", public[side], *curve.best(user))
-            for side, curve in (("host", host), ("rack", rack))
+            for side, curve in curves.items()
         }
         found.append(Domains(claim["name"], user, **figures))
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from fleet.plan.diff import diff_plans
 from fleet.plan.document import FleetPlan
 from fleet.plan.file import sha256_hex, write_atomically
 from fleet.results.read import Read, read_files
+from fleet.review.format import counted
 from fleet.units import format_ms, format_share
 from solver.problem import Budget
 
@@ -137,10 +138,8 @@ class _Report:
         named = self.opened.fleet.file.spec.performance.calibration
         if named is not None and self.asked.out is None:
             return ""
-        with suppress(ValueError):
-            inside = self.file.resolve().relative_to(stack_folder(self.asked.stack).resolve()).as_posix()
-            return "" if inside == named else f"calibration: {inside}"
-        return f"calibration: {self.file.name}"
+        path = Path(relpath(self.file.resolve(), stack_folder(self.asked.stack).resolve())).as_posix()
+        return "" if path == named else f"calibration: {path}"
 
     def facts(self) -> dict[str, Any]:
         """Return the report for machines."""
@@ -172,9 +171,10 @@ class _Report:
         out.write(_table(self.done.comparisons))
         cells = self.done.calibration.cells
         for name, cell in cells.items():
-            out.write(f"  {name}: {cell.measurements} measurement{'s' if cell.measurements > 1 else ''}\n")
+            out.write(f"  {name}: {counted(cell.measurements, 'measurement')}\n")
         again = f", {self.done.replaced} of them anew" if self.done.replaced else ""
-        out.write(f"\n{len(self.done.comparisons)} results{again}; {self._what_was_done()}\n")
+        results = counted(len(self.done.comparisons), "result")
+        out.write(f"\n{results}{again}; {self._what_was_done()}\n")
         if self.line_to_add:
             out.write(f"Add to the fleet file, under spec:\n\n  performance:\n    {self.line_to_add}\n")
         if self.plan is None:

@@ -17,9 +17,10 @@ from fleet.cli.estimate_text import compared_text, facts_of, open_loop_text, poi
 from fleet.cli.trouble import Stop
 from fleet.diagnostics import did_you_mean, enumerated
 from fleet.layout import ParallelismLayout, Precision
-from fleet.perf.backends import MissingBackend, performance_model, silicon
+from fleet.perf.backends import MissingBackend, model_of, silicon
 from fleet.perf.closed_loop import Loop, LoopResult, closed_loops
 from fleet.perf.interface import Draft, Lengths, PerformanceModel, ServedPoint, Target, Unsupported
+from fleet.perf.measured import Calibration, load_calibration
 from fleet.perf.points import UnusableTable, estimate_table
 from fleet.perf.replica import Load, ReplicaSpec, WorkerSpec
 from fleet.perf.roofline import Roofline
@@ -85,7 +86,6 @@ def run_point(
         Rejected: the calibration file is none.
     """
     replica = _replica(wanted, load_catalog())
-    text = _calibration(calibration)
     loop = Loop(
         replica,
         wanted.isl,
@@ -95,10 +95,12 @@ def run_point(
         batch_limit=inf if wanted.batch_limit is None else wanted.batch_limit,
     )
     if compare:
-        rows = side_by_side(loop, _every_backend(text))
+        if wanted.rate is not None or wanted.limits:
+            raise Stop("--compare is of a closed loop", "leave out --rate and --limit, or --compare")
+        rows = side_by_side(loop, _every_backend(_calibration(calibration)))
         sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else compared_text(loop, rows))
         return
-    perf = _model(backends, text)
+    perf = _model(backends, calibration)
     result = _served(closed_loops(perf, [loop])[0])
     floor = _served(closed_loops(Roofline(), [loop])[0])
     open_loop = _open_loop(perf, replica, wanted)
@@ -124,7 +126,7 @@ def run_table(points: Path, out: Path | None, backends: str, calibration: Path |
         raise Stop(f"{points} is a folder", "give a CSV file")
     if points.stat().st_size > MAX_TABLE_BYTES:
         raise Stop(f"{points} is larger than 256 MiB", "split it")
-    perf = _model(backends, _calibration(calibration))
+    perf = _model(backends, calibration)
     try:
         priced = estimate_table(points.read_text(encoding="utf-8-sig"), load_catalog(), perf)
     except (UnusableTable, UnicodeDecodeError) as error:
@@ -140,7 +142,13 @@ def run_table(points: Path, out: Path | None, backends: str, calibration: Path |
 # ---------------------------------------------------------------- backends
 
 
-def _calibration(path: Path | None) -> str | None:
+def _calibration(path: Path | None) -> Calibration | None:
+    """Return the calibration that a file holds.
+
+    Raises:
+        Stop: it is too large or no text.
+        Rejected: it is no calibration; located under the file's own name.
+    """
     if path is None:
         return None
     with path.open("rb") as stream:
@@ -148,39 +156,37 @@ def _calibration(path: Path | None) -> str | None:
     if len(content) > MAX_CALIBRATION_BYTES:
         raise Stop(f"{path} is larger than 16 MiB", "give a file that `fleetc calibrate` wrote")
     try:
-        return content.decode("utf-8")
+        return load_calibration(content.decode("utf-8"), str(path))
     except UnicodeDecodeError:
         raise Stop(f"{path} is not UTF-8 text", "give a file that `fleetc calibrate` wrote") from None
 
 
-def _model(backends: str, calibration: str | None) -> PerformanceModel:
+def _model(backends: str, calibration: Path | None) -> PerformanceModel:
     names = [name.strip() for name in backends.split(",")]
     if names not in (["calibrated"], ["calibrated", "silicon"]):
         raise Stop(f"no estimates can be made from '{backends[:60]}'", "--backends calibrated,silicon")
     try:
-        return performance_model(names, calibration)
+        return model_of(names, _calibration(calibration))
     except MissingBackend as missing:
         raise Stop(str(missing), "pip install 'fleetc[silicon]'") from None
 
 
-def _every_backend(calibration: str | None) -> dict[str, PerformanceModel | str]:
+def _every_backend(calibration: Calibration | None) -> dict[str, PerformanceModel | str]:
     """Return every backend by name, or why it is not here."""
     models: dict[str, PerformanceModel | str] = {
         "roofline": Roofline(),
-        "calibrated": performance_model(["calibrated"]),
+        "calibrated": model_of(["calibrated"], None),
     }
     for name, make in (
         ("silicon", silicon),
-        ("calibrated+silicon", lambda: performance_model(["calibrated", "silicon"])),
+        ("calibrated+silicon", lambda: model_of(["calibrated", "silicon"], None)),
     ):
         try:
             models[name] = make()
         except MissingBackend as missing:
             models[name] = str(missing)
     measured = "no results of your own: give --calibration FILE"
-    models["measured"] = (
-        performance_model(["calibrated"], calibration) if calibration is not None else measured
-    )
+    models["measured"] = model_of(["calibrated"], calibration) if calibration is not None else measured
     return models
 
 
@@ -206,6 +212,10 @@ def _replica(wanted: Wanted, catalog: Catalog) -> ReplicaSpec:
     if wanted.prefill is None or wanted.decode is None:
         return ReplicaSpec(mixed=worker(wanted.layout))
     (prefill_workers, prefill), (decode_workers, decode) = map(workers_of, (wanted.prefill, wanted.decode))
+    if wanted.layout.gpus > 1:
+        raise Stop(
+            "--tp, --pp, --dp and --ep are of workers that do both", "write 2xTP4 in --prefill and --decode"
+        )
     gpus = prefill.gpus * prefill_workers + decode.gpus * decode_workers
     link = accelerator.nvlink_bytes_per_s if gpus <= accelerator.domain_gpus else accelerator.nic_bytes_per_s
     return ReplicaSpec(
@@ -228,9 +238,11 @@ def workers_of(text: str) -> tuple[int, ParallelismLayout]:
     (2, 'DP8 EP8')
     """
     match = _WORKERS.fullmatch(text.replace(" ", "").upper().replace("X", "x"))
-    widths = {axis.lower(): int(width) for axis, width in _WIDTH.findall(match[2])} if match else {}
+    axes = _WIDTH.findall(match[2]) if match else []
+    widths = {axis.lower(): int(width) for axis, width in axes}
     count = int(match[1] or 1) if match else 0
-    if not widths or min(widths.values()) < 1 or not 1 <= count <= MOST_WORKERS:
+    is_named = bool(axes) and len(widths) == len(axes) and min(widths.values()) >= 1
+    if not is_named or not 1 <= count <= MOST_WORKERS:
         raise Stop(f"'{text[:40]}' names no workers", "write them like 2xTP4 or DP8EP8")
     return count, ParallelismLayout(**widths)
 
@@ -289,7 +301,8 @@ def _open_loop(perf: PerformanceModel, replica: ReplicaSpec, wanted: Wanted) -> 
     if wanted.rate is not None:
         served = served_at(perf, replica, load, wanted.rate)
         if isinstance(served, Unsupported):
-            raise Stop(f"cannot be served ({served.reason}): {served.detail}", "lower --rate")
+            help = "lower --rate" if wanted.rate > 0 else "give a --rate above 0"
+            raise Stop(f"cannot be served ({served.reason}): {served.detail}", help)
         rows.append(_row("at this rate", served.rate_req_per_s, served))
     if load.targets:
         [found] = capacities(perf, [replica], load)

@@ -308,11 +308,14 @@ def estimate(
 ) -> None:
     """Predict one point with its parts and error, compare backends, or price a table row by row."""
     from fleet.cli import estimate as work
+    from fleet.cli.trouble import Stop
     from fleet.layout import ParallelismLayout
 
     if points is not None:
         work.run_table(points, out, backends, calibration)
         return
+    if out is not None:
+        raise Stop("--out is of a table", "add --points FILE.csv, or leave out --out")
     wanted = work.Wanted(
         model=model,
         accelerator=accelerator,

@@ -11,6 +11,7 @@ from fleet.cli.progress import reporting
 from fleet.cli.stack import committed_plan, refuse_plan
 from fleet.cli.trouble import Stop
 from fleet.pipeline.measure.choose import PlanNotReproduced, Ranking, rank_runs
+from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.stack import open_stack
 from fleet.pipeline.stages import find_candidates
 from fleet.plan.document import FleetPlan, MeasureRun
@@ -40,7 +41,9 @@ def run(stack: Path, *, top: int, as_json: bool, quiet: bool) -> None:
         perf = opened.performance()
         found = find_candidates(opened.fleet, perf, progress)
         try:
-            ranking = rank_runs(opened.fleet, found, plan, perf, most_resolved=EVERY_CELL, progress=progress)
+            ranking = rank_runs(
+                opened.fleet, found, plan, perf, after_runs(), most_resolved=EVERY_CELL, progress=progress
+            )
         except PlanNotReproduced as other:
             raise Stop(
                 f"the plan was made from other estimates: {other}", f"run `fleetc compile {stack}`"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fleet.perf.calibrated import Calibrated
 from fleet.perf.combined import Combined
 from fleet.perf.interface import PerformanceModel
-from fleet.perf.measured import Calibration, load_calibration
+from fleet.perf.measured import Calibration
 from fleet.perf.silicon import Silicon, available
 
 SILICON = "silicon"
@@ -17,18 +17,8 @@ class MissingBackend(Exception):
     """A backend was asked for whose package is not installed; says why."""
 
 
-def performance_model(backends: Sequence[str], calibration_text: str | None = None) -> PerformanceModel:
-    """Return the model of `backends` ("calibrated", or "calibrated" and "silicon"), results of the user's own on top.
-
-    Raises:
-        MissingBackend: the package of a backend is not installed.
-        Rejected: the text is no calibration; located in it.
-    """
-    return model_of(backends, None if calibration_text is None else load_calibration(calibration_text))
-
-
 def model_of(backends: Sequence[str], calibration: Calibration | None) -> PerformanceModel:
-    """Return the same of a calibration that was read.
+    """Return the model of `backends` ("calibrated", or "calibrated" and "silicon"), results of the user's own on top.
 
     Raises:
         MissingBackend: the package of a backend is not installed.

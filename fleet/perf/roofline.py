@@ -19,7 +19,7 @@ from fleet.perf.rounding import six_digits
 from fleet.perf.terms import Columns, Table, decode_terms, latency_terms, prefill_terms
 from fleet.perf.workers import batch_of
 
-VERSION = "1"
+VERSION = "2"
 RESOURCES = (Bound.MEMORY, Bound.COMPUTE, Bound.COMMUNICATION)
 IN_SWITCH_REDUCTION = 0.5
 """An all-reduce inside the NVLink switch sends every byte once where a ring sends it nearly twice."""

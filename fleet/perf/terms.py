@@ -6,14 +6,16 @@ A tokens emitted by a step, n = GPUs of a stage, c mean context of a running req
 decode, for each emitted token                              prefill of one request
     dense weights    W_d / tp / bw · r                          compute     p · 2 (a_d / tp dp + a_e / n) / peak
     expert weights   W_e · touched(B v) / n / bw · r            attention   QK and AV over the causal half
-    kv, state        b · bytes(c) / shard / bw · r              all-reduce  p · 2 L · ring(tp) / link
+    kv, state        b · bytes(c) / shard / bw · r              all-reduce  p · (2 L - g) · ring(tp) / link
     compute          B v · 2 (a_d / tp dp + a_e / n) / peak · r    all-to-all  p · L_moe · ranks(k) · hidden · 1.5 bytes / link
     attention        b v · QK and AV over c / peak · r          weights     every weight once
-    all-reduce       b v · 2 L · ring(tp) / link · r
+    all-reduce       b v · (2 L - g) · ring(tp) / link · r         gather, scatter  p · g · ring(n) / link
+    gather, scatter  B v · g · ring(n) / link · r
     all-to-all       b v · L_moe · ranks(k) · hidden · 1.5 bytes / link · r
-    counts           steps, layers, layers under tp, MoE layers, layers with all-to-all, sequences
+    counts           steps, layers, layers with collectives, MoE layers, layers with all-to-all, sequences
 
-    touched(x) = 1 - (1 - k / E)^x        r = (1 + draft / L) / A        ring(tp) = 2 (tp - 1) / tp · hidden · 2 bytes
+    touched(x) = 1 - (1 - k / E)^x        r = (1 + draft / L) / A        ring(m) = 2 (m - 1) / m · hidden · 2 bytes
+    g = L_moe where experts are tensor-parallel over more GPUs than attention (ep = 1, n > tp), else 0
 
 Pipeline stages pass pp micro-batches round: a token meets every layer once, with B / pp requests beside it.
 Terms in bytes or FLOPs are milliseconds at peak; counts are in thousands, so that a coefficient reads as microseconds.
@@ -76,15 +78,16 @@ class Shape:
     attend_topk_ms: float
     index_ms: float
     prefill_attend_scale: float  # prefill attends with uncompressed keys: its cost against attend_ms
-    allreduce_ms_per_token: float
+    allreduce_ms_per_token: float  # of a token's own rank
+    gather_ms_per_token: float  # of any token of the stage
     alltoall_ms_per_token: float
     window: float
     topk: float
     layers: float
     moe_layers: float
     expert_share: float  # k / E, 0 for dense models
-    tp: float
-    tp_log: float  # log2(tp) - 1 above 2, else 0
+    joined_layers: float  # layers whose two all-reduces join GPUs; half ones where one of the two does
+    joined_layers_log: float  # the same, each times log2(GPUs) - 1
     ep_log: float
     pp: float
     dp: float
@@ -160,6 +163,39 @@ def _cache_bytes(model: ModelCard, layout: ParallelismLayout, kv: Precision) -> 
     return _CacheBytes(indexer_bytes_per_token(model) / layout.cp, 0.0, everything)
 
 
+@dataclass(frozen=True, slots=True)
+class _Collectives:
+    """Two collectives of every layer: all-reduces under tensor parallelism, or a gather and scatter round its experts.
+
+    Tensor-parallel experts under data-parallel attention need every rank's tokens: all-gather before, reduce-scatter
+    after, together as much as one all-reduce of the tokens of the whole stage.
+    """
+
+    allreduces: int
+    gathers: int
+    allreduce_gpus: int
+    gather_gpus: int
+
+    @property
+    def joined(self) -> tuple[float, float]:
+        """Return the pairs of collectives that join GPUs, and the same weighted by log2(GPUs) - 1."""
+        of_each = ((self.allreduces, self.allreduce_gpus), (self.gathers, self.gather_gpus))
+        pairs = [(count / 2.0, float(np.log2(gpus))) for count, gpus in of_each if gpus > 1]
+        return sum(n for n, _ in pairs), sum(n * max(log - 1.0, 0.0) for n, log in pairs)
+
+
+def _collectives(point: Point) -> _Collectives:
+    layout = point.layout
+    gathers = point.model.moe_layers if layout.ep == 1 and layout.stage_gpus > layout.tp else 0
+    return _Collectives(2 * point.model.layers - gathers, gathers, layout.tp, layout.stage_gpus)
+
+
+def _ring_ms(point: Point, gpus: int) -> float:
+    """Return what the all-reduce of one token takes on the links that join so many GPUs."""
+    sent = 2.0 * (gpus - 1) / gpus * point.model.hidden * 2.0
+    return 1e3 * sent / stage_link(point.accelerator, gpus)
+
+
 def _alltoall_ms(point: Point) -> float:
     """Return what one token takes on the links of its rank: it goes once to each other rank that has one of its experts."""
     model, layout = point.model, point.layout
@@ -184,7 +220,8 @@ def shape_of(point: Point) -> Shape:
     attend = _attend_flops(model)
     cache = _cache_bytes(model, layout, point.kv)
     attend_ms = 1e3 / bf16_flops / layout.tp
-    ring = 2.0 * (layout.tp - 1) / layout.tp * model.hidden * 2.0
+    collectives = _collectives(point)
+    joined_layers, joined_layers_log = collectives.joined
     return Shape(
         dense_weights_ms=model.active_dense_params * point.dense_weights.bits / 8 / layout.tp * ms_per_byte,
         expert_weights_ms=model.routed_params * point.weights.bits / 8 / layout.stage_gpus * ms_per_byte,
@@ -199,15 +236,16 @@ def shape_of(point: Point) -> Shape:
         attend_topk_ms=attend.topk * attend_ms,
         index_ms=attend.index * 1e3 / (compute_flops(gpu, Precision.FP8) or bf16_flops) / layout.tp,
         prefill_attend_scale=attend.prefill_scale,
-        allreduce_ms_per_token=2.0 * model.layers * ring / stage_link(gpu, layout.tp) * 1e3,
+        allreduce_ms_per_token=collectives.allreduces * _ring_ms(point, layout.tp),
+        gather_ms_per_token=collectives.gathers * _ring_ms(point, layout.stage_gpus),
         alltoall_ms_per_token=_alltoall_ms(point),
         window=float(model.window),
         topk=float(model.indexer_topk),
         layers=float(model.layers),
         moe_layers=float(model.moe_layers),
         expert_share=model.experts_per_token / model.experts if model.experts else 0.0,
-        tp=float(layout.tp),
-        tp_log=max(float(np.log2(layout.tp)) - 1.0, 0.0),
+        joined_layers=joined_layers,
+        joined_layers_log=joined_layers_log,
         ep_log=float(np.log2(layout.ep)),
         pp=float(layout.pp),
         dp=float(layout.dp),
@@ -260,6 +298,7 @@ def decode_terms(t: Table) -> dict[str, Columns]:
     cache = cache + s["topk_ms_per_token"] * seen_topk
     attend = s["attend_ms"] * context + s["attend_window_ms"] * seen_window
     attend = attend + s["attend_topk_ms"] * seen_topk + s["index_ms"] * context
+    sent = rank * s["allreduce_ms_per_token"] + together * s["gather_ms_per_token"]
     verified, thousand_layers = together * s["verified"], s["layers"] * 1e-3 * repeat
     moe_layers = s["moe_layers"] * 1e-3 * repeat
     return {
@@ -271,9 +310,9 @@ def decode_terms(t: Table) -> dict[str, Columns]:
         "attention": rank * s["verified"] * attend * repeat,
         "step": 1.0 / s["emitted"],
         "layer": thousand_layers,
-        "layer_tp": np.where(s["tp"] > 1, thousand_layers, 0.0),
-        "layer_tp_log": s["tp_log"] * thousand_layers,
-        "allreduce": rank * s["verified"] * s["allreduce_ms_per_token"] * repeat,
+        "layer_tp": s["joined_layers"] * 1e-3 * repeat,
+        "layer_tp_log": s["joined_layers_log"] * 1e-3 * repeat,
+        "allreduce": sent * s["verified"] * repeat,
         "moe_layer": moe_layers,
         "ep_layer": s["ep_log"] * moe_layers,
         "ep_bytes": rank * s["verified"] * s["alltoall_ms_per_token"] * repeat,
@@ -302,7 +341,9 @@ def prefill_terms(t: Table) -> dict[str, Columns]:
     return {
         "compute": new * s["compute_ms_per_token"] / s["pp"],
         "attention": attended_ms(t) / s["dp"] / s["pp"],
-        "allreduce": new * s["allreduce_ms_per_token"] / s["dp"] / s["cp"] / s["pp"],
+        "allreduce": new
+        * (s["allreduce_ms_per_token"] / s["dp"] / s["cp"] + s["gather_ms_per_token"])
+        / s["pp"],
         "alltoall": new * s["alltoall_ms_per_token"] / s["dp"] / s["cp"] / s["pp"],
         "weights": (s["dense_weights_ms"] + s["expert_weights_ms"] * touched_share(s["expert_share"], new))
         / s["pp"],
@@ -317,7 +358,7 @@ def latency_terms(t: Table) -> dict[str, Columns]:
         "compute": new
         * ((s["compute_ms_per_token"] - s["routed_ms_per_token"]) * s["dp"] + s["routed_ms_per_token"]),
         "attention": attended_ms(t),
-        "allreduce": new * s["allreduce_ms_per_token"] / s["cp"],
+        "allreduce": new * (s["allreduce_ms_per_token"] / s["cp"] + s["gather_ms_per_token"]),
         "alltoall": new * s["alltoall_ms_per_token"] / s["cp"],
         "weights": s["dense_weights_ms"] + s["expert_weights_ms"] * touched_share(s["expert_share"], new),
     }

@@ -79,8 +79,8 @@ def calibrate(
     Raises:
         Rejected: a result cannot be used, or contradicts another one; carries every finding. Or a backend is missing.
     """
-    runs = Runs(fleet, plan, deployment)
     earlier = existing.measurements if existing else ()
+    runs = Runs(fleet, plan, deployment, held={m.sha256: m for m in earlier})
     try:
         measurements = runs.measurements(read.results)
         given = {m.sha256 for m in measurements}

@@ -28,11 +28,12 @@ from fleet.pipeline.lock_columns import (
     written,
     written_places,
 )
+from fleet.pipeline.measure.narrowing import AfterRuns
 from fleet.pipeline.recording import Answer, Locked, NotInLock, Recording
 from fleet.plan.file import canonical_json, sha256_hex
 from fleet.spec.model import PerformanceSpec
 
-FORMAT_VERSION = "2.0"
+FORMAT_VERSION = "2.1"
 MAX_BYTES = 64 * 1024 * 1024
 AGAIN = "compile without --locked"
 
@@ -81,12 +82,17 @@ class Origin:
 
 
 def lock_text(
-    origin: Origin, warnings: Sequence[Diagnostic], recording: Recording, candidates: Sequence[Candidate]
+    origin: Origin,
+    warnings: Sequence[Diagnostic],
+    recording: Recording,
+    after: AfterRuns,
+    candidates: Sequence[Candidate],
 ) -> str:
     """Return the lock's canonical text: every answer of the recording, and the capacities that came of them.
 
     Args:
         warnings: What the plan has to say of its estimates, at places of `spec.performance`.
+        after: What runs would leave of the errors: the plan ranks what to measure next by it.
     """
     shown = {_mark(e) for c in candidates for e in (c.capacity.decode, c.capacity.prefill)}
     kept = {label: _only_shown(rows, shown) for label, rows in recording.answers.items()}
@@ -101,6 +107,7 @@ def lock_text(
         "backend_digest": recording.digest,
         "records": recording.records.known,
         "sources": {word: provenance_written(provenance) for provenance, word in sources.items()},
+        "errors_after_runs": asdict(after),
         "capacities": {c.id: _capacity(c) for c in candidates},
         "workers": {label: _sealed(_worker(rows, sources)) for label, rows in kept.items()},
     }
@@ -157,6 +164,7 @@ class Lock:
     text: str
     origin: Origin
     estimates: Estimates
+    after: AfterRuns
 
     def check(self, origin: Origin) -> None:
         """Refuse a lock that was not written for what the fleet file says of estimates.
@@ -215,10 +223,11 @@ def parse_lock(text: str, name: str = "perf.lock.json") -> Lock:
         answers = {label: _answers(entry, sources) for label, entry in body["workers"].items()}
         origin = Origin(tuple(body["backends"]), body["calibration"])
         warnings = tuple(_warning(*row) for row in body["warnings"])
+        after = AfterRuns(**body["errors_after_runs"])
         perf = Locked(body["backend"], body["backend_digest"], body["records"], answers)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as fault:
         raise _unreadable(f"{name} holds what no lock holds: {type(fault).__name__} {fault}") from None
-    return Lock(text, origin, Estimates(perf, warnings))
+    return Lock(text, origin, Estimates(perf, warnings), after)
 
 
 def _warning(rule: str, path: Sequence[str], message: str, help: str) -> Diagnostic:

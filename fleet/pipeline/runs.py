@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import PurePath
@@ -21,14 +21,15 @@ from fleet.diagnostics import (
 )
 from fleet.layout import Precision, Role
 from fleet.perf.calibrated import Calibrated
-from fleet.perf.closed_loop import Loop, closed_loops
+from fleet.perf.closed_loop import Loop, LoopResult, closed_loops
 from fleet.perf.interface import Draft, Unsupported
 from fleet.perf.measured.measurement import Measurement
 from fleet.perf.replica import ReplicaSpec, WorkerSpec
+from fleet.perf.roofline import Roofline
 from fleet.perf.rows import RowFault, read_row
 from fleet.pipeline.resolved import ResolvedFleet
 from fleet.plan.document import Deployment, FleetPlan, WorkerGroup
-from fleet.plan.file import dump_plan, sha256_hex
+from fleet.plan.file import plan_digest
 from fleet.results.checks import requests_in_flight
 from fleet.results.record import (
     CACHED_LABEL,
@@ -76,6 +77,12 @@ UNPRICEABLE = register(
     why="A measurement can only correct a prediction.",
     fix="Correct the row, or leave it out.",
 )
+IMPLAUSIBLE = register(
+    "implausible-time",
+    what="A measured time is shorter than the hardware's peak bandwidth and arithmetic allow, or TPOT is more than 30 times the prediction.",
+    why="Such a time is one of another unit, of another deployment, of speculative decoding, or of prompts that came from a prefix cache.",
+    fix="Give times in milliseconds, of the deployment as the plan has it, with the cached share of the prompts in the label fleetc_cached.",
+)
 CONTRADICTORY = register(
     "contradictory-results",
     what="Two benchmark results of the same deployment, layout, lengths and load are further apart than runs of one machine ever are.",
@@ -86,6 +93,12 @@ CONTRADICTORY = register(
 TPOT_NOISE, TTFT_NOISE = 1.3, 1.6
 """Factors beyond which two runs of one situation contradict each other; repeats of any version differ by less."""
 
+CLOCK = 1.05
+"""Factor by which clocks and token counts of a tool may be off the physical floor."""
+
+SLOWEST = 30.0
+"""Factor on the predicted TPOT beyond which a unit is wrong and not a level: no public run is above 10."""
+
 
 @dataclass(slots=True)
 class Runs:
@@ -94,7 +107,12 @@ class Runs:
     fleet: ResolvedFleet
     plan: FleetPlan | None
     deployment: str | None = None  # that all results without a row of their own are of
+    held: Mapping[str, Measurement] = field(default_factory=dict)  # in the calibration already, by record
     found: list[Diagnostic] = field(default_factory=list)
+    digest: str | None = field(init=False)  # of the plan, as a benchmark job notes it
+
+    def __post_init__(self) -> None:
+        self.digest = None if self.plan is None else plan_digest(self.plan)
 
     @property
     def deployments(self) -> dict[str, Deployment]:
@@ -122,6 +140,8 @@ class Runs:
     def _measurement(self, result: BenchmarkResult) -> Measurement | None:
         if result.row:
             return self._of_row(result)
+        if result.record_sha256 in self.held and self._is_of_another_plan(result):
+            return self.held[result.record_sha256]  # it was placed when its plan was the committed one
         deployment = self._deployment_of(result)
         load = self._load_of(result)
         if deployment is None or load is None or result.isl is None or result.osl is None:
@@ -191,18 +211,17 @@ class Runs:
 
     def _is_of_another_plan(self, result: BenchmarkResult) -> bool:
         said = result.labels.get(PLAN_LABEL)
-        return said is not None and self.plan is not None and said != plan_digest(self.plan)
+        return said is not None and self.digest is not None and said != self.digest
 
     def _replicas(self, result: BenchmarkResult, deployment: Deployment) -> float | None:
         """Return over how many replicas the load was spread: as labelled, else one."""
-        said = {label: result.labels.get(label) for label in (REPLICAS_LABEL, GPUS_LABEL)}
-        counts = {label: int(text) for label, text in said.items() if text is not None and text.isdigit()}
-        wrong = [label for label, text in said.items() if text is not None and not counts.get(label)]
-        if wrong:
-            self._report(OTHER_PLAN, result, f"the label {wrong[0]} is {said[wrong[0]]!r}, no number of them")
-            return None
-        gpus, each = counts.get(GPUS_LABEL), deployment.gpus_per_replica
-        replicas = counts.get(REPLICAS_LABEL, 1 if gpus is None else gpus // each)
+        for label in (REPLICAS_LABEL, GPUS_LABEL):
+            if label in result.labels and result.whole(label) is None:
+                shown = repr(result.labels[label][:40])
+                self._report(OTHER_PLAN, result, f"the label {label} is {shown}, no number of them")
+                return None
+        gpus, each = result.whole(GPUS_LABEL), deployment.gpus_per_replica
+        replicas = result.whole(REPLICAS_LABEL) or (1 if gpus is None else gpus // each)
         if gpus is not None and gpus != replicas * each:
             what = f"it ran on {gpus} GPUs, a replica of '{deployment.id}' has {each}"
             self._report(OTHER_PLAN, result, what)
@@ -223,16 +242,36 @@ class Runs:
         return in_flight
 
     def _unpriceable(self, placed: Sequence[tuple[BenchmarkResult, Measurement]]) -> list[Diagnostic]:
-        """Return what cannot be predicted, and so cannot be corrected."""
-        priced = closed_loops(Calibrated(), [measurement.loop for _, measurement in placed])
-        return [
-            diagnostic(UNPRICEABLE, result, f"{answer.reason}: {answer.detail}")
-            for (result, _), answer in zip(placed, priced, strict=True)
-            if isinstance(answer, Unsupported)
-        ]
+        """Return what cannot be predicted, and so cannot be corrected, and what cannot have been measured."""
+        loops = [measurement.loop for _, measurement in placed]
+        faults = []
+        for (result, measurement), predicted, floor in zip(
+            placed, closed_loops(Calibrated(), loops), closed_loops(Roofline(), loops), strict=True
+        ):
+            if isinstance(predicted, Unsupported):
+                faults.append(diagnostic(UNPRICEABLE, result, f"{predicted.reason}: {predicted.detail}"))
+            elif not isinstance(floor, Unsupported) and (what := _implausible(measurement, predicted, floor)):
+                faults.append(diagnostic(IMPLAUSIBLE, result, what))
+        return faults
 
     def _report(self, rule: Rule, result: BenchmarkResult, message: str, help: str = "") -> None:
         self.found.append(diagnostic(rule, result, message, help))
+
+
+def _implausible(measurement: Measurement, predicted: LoopResult, floor: LoopResult) -> str:
+    """Return why a measurement cannot be one of its loop; empty where it can.
+
+    The floor of TTFT is that of one prompt alone, for a loop's own TTFT has waiting in it that need not have been.
+    """
+    tpot, ttft = measurement.tpot_ms, measurement.ttft_ms
+    alone = floor.prefill.prefill_latency_ms
+    if tpot and tpot * CLOCK < floor.tpot_ms:
+        return f"TPOT is {tpot:g} ms, the hardware needs {floor.tpot_ms:g} ms at least"
+    if ttft and ttft * CLOCK < alone:
+        return f"TTFT is {ttft:g} ms, the hardware needs {alone:g} ms at least for such a prompt"
+    if tpot and tpot > SLOWEST * predicted.tpot_ms:
+        return f"TPOT is {tpot:g} ms, {tpot / predicted.tpot_ms:,.0f} times the {predicted.tpot_ms:g} ms predicted"
+    return ""
 
 
 def diagnostic(rule: Rule, result: BenchmarkResult, message: str, help: str = "") -> Diagnostic:
@@ -243,11 +282,6 @@ def diagnostic(rule: Rule, result: BenchmarkResult, message: str, help: str = ""
 def span_of(result: BenchmarkResult) -> Span:
     """Return where a result's record begins."""
     return Span(result.file, result.line, 1, 2)
-
-
-def plan_digest(plan: FleetPlan) -> str:
-    """Return the digest of a plan by which a benchmark job names it: sha256 of the plan's file."""
-    return sha256_hex(dump_plan(plan))
 
 
 def contradictions(placed: Sequence[tuple[BenchmarkResult | None, Measurement]]) -> list[Diagnostic]:

@@ -16,6 +16,7 @@ from fleet.pipeline.locate import locate, no_candidates
 from fleet.pipeline.lock import Lock, Origin, lock_text, not_in_lock, not_ranked
 from fleet.pipeline.lower import lower
 from fleet.pipeline.measure.choose import IN_PLAN, RESOLVED_IN_COMPILE, rank_runs
+from fleet.pipeline.measure.narrowing import AfterRuns, after_runs
 from fleet.pipeline.needs import need_of, places_of
 from fleet.pipeline.recording import NotInLock, Recording
 from fleet.pipeline.resolved import ResolvedFleet
@@ -87,8 +88,9 @@ def compile_fleet(fleet: ResolvedFleet, inputs: Inputs, progress: Progress = lam
         )
     except NotInLock as missing:
         raise Rejected([not_in_lock(missing, "spec", "workloads")]) from None
-    ranked = _with_runs(fleet, found, unlocked, asked, progress)
-    lock = _lock(fleet, inputs, asked, found)
+    after = inputs.lock.after if inputs.lock else after_runs()
+    ranked = _with_runs(fleet, found, unlocked, asked, after, progress)
+    lock = _lock(fleet, inputs, asked, after, found)
     digests = ranked.digests.model_copy(update={"performance": sha256_hex(lock)})
     plan = ranked.model_copy(update={"digests": digests, "performance": _performance(fleet, asked)})
     progress("verifying every rule by arithmetic")
@@ -98,11 +100,18 @@ def compile_fleet(fleet: ResolvedFleet, inputs: Inputs, progress: Progress = lam
 
 
 def _with_runs(
-    fleet: ResolvedFleet, found: Found, plan: FleetPlan, asked: Recording, progress: Progress
+    fleet: ResolvedFleet,
+    found: Found,
+    plan: FleetPlan,
+    asked: Recording,
+    after: AfterRuns,
+    progress: Progress,
 ) -> FleetPlan:
     """Return the plan with what to measure next; a lock that lacks what the ranking asks for is said in the plan."""
     try:
-        ranking = rank_runs(fleet, found, plan, asked, most_resolved=RESOLVED_IN_COMPILE, progress=progress)
+        ranking = rank_runs(
+            fleet, found, plan, asked, after, most_resolved=RESOLVED_IN_COMPILE, progress=progress
+        )
     except NotInLock as missing:
         return plan.model_copy(update={"warnings": (*plan.warnings, warning_line(not_ranked(missing)))})
     return plan.model_copy(update={"measure_next": ranking.runs[:IN_PLAN]})
@@ -135,7 +144,7 @@ def find_candidates(
     return Found(candidates, drops)
 
 
-def _lock(fleet: ResolvedFleet, inputs: Inputs, asked: Recording, found: Found) -> str:
+def _lock(fleet: ResolvedFleet, inputs: Inputs, asked: Recording, after: AfterRuns, found: Found) -> str:
     """Return the lock that the estimates come from, or a new one of those that were asked for.
 
     A new one also holds what the plan would say of every other candidate, so that it serves at other prices and rates.
@@ -146,7 +155,7 @@ def _lock(fleet: ResolvedFleet, inputs: Inputs, asked: Recording, found: Found) 
     for c in candidates:
         asked.estimate(reference_points(c.shape, fleet.workloads[c.workload]))
     origin = Origin.of(fleet.file.spec.performance, inputs.file_digests)
-    return lock_text(origin, inputs.perf_warnings, asked, candidates)
+    return lock_text(origin, inputs.perf_warnings, asked, after, candidates)
 
 
 def _performance(fleet: ResolvedFleet, asked: Recording) -> PerformanceLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -97,6 +98,8 @@ def read_plan(path: Path, name: str = "") -> FleetPlan:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write to a temporary name beside `path` and rename; the old file is never half overwritten."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

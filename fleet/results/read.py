@@ -17,6 +17,9 @@ from fleet.results.sglang import is_sglang, read_sglang
 from fleet.results.table import read_row, table_records
 from fleet.results.vllm import is_vllm, read_vllm
 
+MOST_UNKNOWN = 20
+"""Records of no known format after which a file is not read on."""
+
 Reader = Callable[[Record, Figures], BenchmarkResult]
 
 
@@ -75,12 +78,16 @@ def _results(file: ResultsFile, found: list[Diagnostic]) -> list[BenchmarkResult
 def _records(file: ResultsFile, found: list[Diagnostic]) -> Iterable[tuple[Record, Reader]]:
     """Yield every record of a file with its reader."""
     if file.text.lstrip()[:1] in ("{", "["):
+        unknown = 0
         for record in json_records(file, found):
             reader = _reader(record)
-            if reader is None:
-                found.append(_unknown(record))
-            else:
+            if reader is not None:
                 yield record, reader
+                continue
+            found.append(_unknown(record))
+            unknown += 1
+            if unknown == MOST_UNKNOWN:
+                return
     elif is_csv_export(file.text):
         yield csv_record(file), read_export
     else:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
+MOST_WHOLE = 1_000_000
+"""Most replicas or GPUs that a label is believed to mean."""
+
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 LABEL_PREFIX = "fleetc_"
@@ -95,6 +98,12 @@ class BenchmarkResult:
         default_factory=lambda: NO_LABELS
     )  # a table's own row, columns as written; empty elsewhere
     line: int = 1  # where the record begins in its file
+
+    def whole(self, label: str) -> int | None:
+        """Return a label that says a whole number from 1 to a million; None where it says none."""
+        text = self.labels.get(label, "")
+        is_whole = text.isascii() and text.isdigit() and len(text) <= len(str(MOST_WHOLE))
+        return int(text) if is_whole and 1 <= int(text) <= MOST_WHOLE else None
 
     @property
     def file(self) -> str:

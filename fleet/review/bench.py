@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite, nan
 
 from fleet.plan.document import FleetPlan, LimitLine, PlannedWorkload
 from fleet.plan.file import plan_digest
@@ -181,6 +182,7 @@ def _line(name: str, planned: float, measured: float | None, unit: str, toleranc
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = nan if text is None else float(text)
     except ValueError:
         return None
+    return number if isfinite(number) else None

@@ -35,7 +35,8 @@ def render_bench_text(found: Sequence[Comparison], calibrate: str) -> str:
     """Return every run with its verdict, load, limits, causes and what to do; `calibrate` is the command that learns from it."""
     lines = [line for comparison in found for line in [*_run(comparison, calibrate), ""]]
     hold = sum(c.is_planned_load and c.holds and bool(c.limits) for c in found)
-    return "\n".join([*lines, f"{hold} of {counted(len(found), 'benchmark')} hold what the plan says.", ""])
+    verb = "holds" if len(found) == 1 else "hold"
+    return "\n".join([*lines, f"{hold} of {counted(len(found), 'benchmark')} {verb} what the plan says.", ""])
 
 
 def _run(found: Comparison, calibrate: str) -> Iterator[str]:
@@ -44,6 +45,7 @@ def _run(found: Comparison, calibrate: str) -> Iterator[str]:
         clean(f"{run.deployment.id}, workload {run.served.workload}: {verdict_of(found).upper()}"), WIDTH
     )
     said = "" if run.replicas_are_said else ", for the result does not say otherwise"
+    said += "; its job was rendered from another plan" if found.is_of_this_plan is False else ""
     what = f"{counted(result.completed, 'request')}, " if result.completed is not None else ""
     what += f"{counted(result.failed, 'failed', 'failed')}, " if result.failed else ""
     yield from _indented(

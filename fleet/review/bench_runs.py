@@ -81,14 +81,14 @@ def _names(plan: FleetPlan, deployment: Deployment) -> set[str]:
 
 
 def _runs(deployment: Deployment, served: Served, results: Sequence[BenchmarkResult]) -> list[Run]:
-    """Put together as many results in a row as share all replicas; others stand alone."""
+    """Put together as many results in a row as share all replicas under one load; others stand alone."""
     runs, taken = [], 0
     while taken < len(results):
         each, said = _replicas(deployment, results[taken])
         clients = max(deployment.replicas // each, 1) if said else 1
         members = [results[taken]]
         for other in results[taken + 1 : taken + clients]:
-            if _replicas(deployment, other) != (each, said):
+            if _replicas(deployment, other) != (each, said) or _load(other) != _load(members[0]):
                 break
             members.append(other)
         taken += len(members)
@@ -97,11 +97,15 @@ def _runs(deployment: Deployment, served: Served, results: Sequence[BenchmarkRes
     return runs
 
 
+def _load(result: BenchmarkResult) -> tuple[float | None, float | None]:
+    """Return what a client was asked to offer: the clients of one job are asked for the same."""
+    return result.concurrency, result.request_rate
+
+
 def _replicas(deployment: Deployment, result: BenchmarkResult) -> tuple[int, bool]:
     """Return the replicas that shared the load, and whether the result says so; else all of the deployment."""
-    label = result.labels.get(REPLICAS_LABEL, "")
-    if label.isdigit() and int(label):
-        return int(label), True
+    if said := result.whole(REPLICAS_LABEL):
+        return said, True
     if result.gpus is not None and result.gpus % deployment.gpus_per_replica == 0:
         return result.gpus // deployment.gpus_per_replica, True
     return deployment.replicas, False

@@ -72,7 +72,8 @@ def run_name(run: MeasureRun) -> str:
 def why(run: MeasureRun, unit: str) -> list[str]:
     """Say how the run is made, what rests on it, and what its outcomes change."""
     job = (
-        f"the benchmark job of deployment '{run.deployment}' is this run"
+        f"the benchmark job of deployment '{run.deployment}' offers this load at a rate, which tells TPOT; for TTFT too, "
+        f"hold {counted(run.concurrency, 'request')} in flight at one replica"
         if run.deployment
         else "no deployment of the plan has this layout yet: start one replica of it and run the same loop"
     )

@@ -13,8 +13,7 @@ import pytest
 from fleet.cli.compile import compile_stack
 from fleet.cli.init import run as init
 from fleet.perf.measured import load_calibration
-from fleet.pipeline.runs import plan_digest
-from fleet.plan.file import dump_plan, read_plan
+from fleet.plan.file import dump_plan, plan_digest, read_plan
 from tests.cli.conftest import Ran
 from tests.results.written import aiperf, dumped, row, sglang, table, vllm
 
@@ -165,6 +164,11 @@ PLACES: list[tuple[str, dict[str, Any], tuple[str, ...], list[str]]] = [
     ("another plan, stated to be alike", labelled(fleetc_plan="0" * 64), ("--deployment", DEPLOYMENT), []),
     ("other GPUs", labelled(fleetc_gpus="3", fleetc_replicas="2"), (), ["result-of-another-plan"]),
     ("a label that is no number", labelled(fleetc_replicas="many"), (), ["result-of-another-plan"]),
+    ("a label of a raised digit", labelled(fleetc_replicas="²"), (), ["result-of-another-plan"]),
+    ("a label of 5,000 digits", labelled(fleetc_gpus="9" * 5000), (), ["result-of-another-plan"]),
+    ("seconds for milliseconds", labelled(ttft_ms=0.15, tpot_ms=0.014), (), ["implausible-time"]),
+    ("prompts from the cache", labelled(ttft_ms=1.0), (), ["implausible-time"]),
+    ("microseconds for milliseconds", labelled(ttft_ms=150e3, tpot_ms=14e3), (), ["implausible-time"]),
     ("everything at once", labelled(max_concurrency=None), (), ["load-is-not-steady"]),
     ("a rate", labelled(max_concurrency=None, request_rate=2.0), (), ["measured-at-a-rate"]),
 ]
@@ -188,6 +192,24 @@ def test_a_result_is_placed_or_refused(
 def test_the_plans_own_digest_is_accepted(fleetc: Fleetc, mine: Path, tmp_path: Path) -> None:
     digest = plan_digest(read_plan(mine / "plan.json"))
     assert fleetc("calibrate", mine, saved(tmp_path, labelled(fleetc_plan=digest)), "-q").code == 0
+
+
+def test_results_that_are_held_are_given_again_after_the_plan_changed(
+    fleetc: Fleetc, mine: Path, tmp_path: Path
+) -> None:
+    plan = mine / "plan.json"
+    first = labelled(fleetc_plan=plan_digest(read_plan(plan)))
+    assert fleetc("calibrate", mine, saved(tmp_path, first), "-q").code == 0
+    other = read_plan(plan).model_copy(update={"compiled_by": "fleetc of tomorrow"})
+    plan.write_text(dump_plan(other))
+    held = (mine / "calibration.json").read_bytes()
+    assert fleetc("calibrate", mine, saved(tmp_path, first), "-q").code == 0
+    assert (mine / "calibration.json").read_bytes() == held
+    grown = dumped(first, labelled(concurrency=32, tpot_ms=17.0, fleetc_plan=plan_digest(other)))
+    assert fleetc("calibrate", mine, saved(tmp_path, grown), "-q").code == 0
+    assert len(load_calibration((mine / "calibration.json").read_text()).measurements) == 2
+    unheld = labelled(concurrency=8, fleetc_plan=first["fleetc_plan"])
+    assert rules(fleetc("calibrate", mine, saved(tmp_path, unheld), "-q")) == ["result-of-another-plan"]
 
 
 def test_a_row_that_cannot_be_priced_is_refused_with_all_others(
@@ -235,6 +257,8 @@ def test_out_names_another_file(fleetc: Fleetc, mine: Path, tmp_path: Path) -> N
     ran = fleetc("calibrate", mine, saved(tmp_path, labelled()), "-q", "--out", tmp_path / "other.json")
     assert ran.code == 0, ran.err
     assert (tmp_path / "other.json").exists()
+    assert "calibration: ../other.json" in ran.out, "as the fleet file would name it"
+    assert "1 result; wrote" in ran.out
     assert not (mine / "calibration.json").exists()
 
 

@@ -112,9 +112,14 @@ WRONG = {
     "prefill workers alone": ((*LLAMA, "--prefill", "TP4"), "both --prefill and --decode"),
     "workers that are none": ((*LLAMA, "--prefill", "4", "--decode", "TP0"), "names no workers"),
     "workers of width nothing": ((*LLAMA, "--prefill", "TP4", "--decode", "TP0"), "names no workers"),
+    "a width twice": ((*LLAMA, "--prefill", "TP4TP8", "--decode", "TP4"), "names no workers"),
+    "a layout beside workers apart": ((*LLAMA, "--prefill", "TP4", "--decode", "TP4"), "--tp, --pp, --dp and --ep"),
+    "a rate that is compared": ((*LLAMA, "--compare", "--rate", "1"), "--compare is of a closed loop"),
+    "a limit that is compared": ((*LLAMA, "--compare", "--limit", "tpot-p95=9s"), "--compare is of a closed loop"),
+    "an output without a table": ((*LLAMA, "--out", "priced.csv"), "--out is of a table"),
     "half a draft": ((*LLAMA, "--draft-tokens", "3"), "--acceptance"),
     "a rate beyond the replica": ((*LLAMA, "--rate", "1000"), "lower --rate"),
-    "a rate of nothing": ((*LLAMA, "--rate", "0"), "rate-not-positive"),
+    "a rate of nothing": ((*LLAMA, "--rate", "0"), "give a --rate above 0"),
     "a limit that nothing reaches": ((*LLAMA, "--limit", "tpot-p95=1ms"), "relax --limit"),
     "more cached than there is": ((*LLAMA, "--cached-prefix", "5000"), "prefix-beyond-prompt"),
     "lengths that are no number": ((*LLAMA, "--isl", "nan"), "--isl"),
@@ -139,3 +144,6 @@ def test_a_calibration_that_is_none_is_shown_at_its_place(fleetc: Fleetc, tmp_pa
     ran = fleetc(*LLAMA, "--calibration", file)
     assert ran.code == 1
     assert "error[broken-calibration]" in ran.err
+    assert f"{file}:1:" in ran.err, "under the name that was given"
+    file.write_text("apiVersion: fleetc.dev/v1\n    kind: none\n")
+    assert "error[broken-calibration]" in fleetc(*LLAMA, "--calibration", file).err

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fleet.perf.interface import Estimate, Point, Unsupported
+from fleet.pipeline.measure import narrowing
 from fleet.pipeline.recording import NotInLock
 from fleet.plan.file import canonical_json, read_plan, sha256_hex
 from tests.cli.conftest import ROOT, Ran
@@ -48,6 +50,21 @@ def test_it_writes_the_same_plan_and_leaves_the_lock_as_it_is(
     assert ran.code == 0, ran.err
     assert {p.name: p.read_bytes() for p in compiled.iterdir()} == before
     assert fleetc("compile", compiled, "-q", "--locked", "--check").code == 0
+
+
+def test_the_ranking_of_runs_is_that_of_the_lock_where_the_error_bars_changed_since(
+    fleetc: Fleetc, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = (compiled / "plan.json").read_bytes()
+    assert json.loads(plan)["measure_next"]
+    bars = narrowing.coefficients.committed()
+    unseen = {name: error * 1.5 for name, error in bars.tpot_error.unseen.items()}
+    others = replace(bars, tpot_error=replace(bars.tpot_error, unseen=unseen))
+    before = narrowing.after_runs()
+    monkeypatch.setattr(narrowing.coefficients, "committed", lambda: others)
+    assert narrowing.after_runs() != before, "the guard of this test"
+    assert fleetc("compile", compiled, "-q", "--locked").code == 0
+    assert (compiled / "plan.json").read_bytes() == plan
 
 
 def test_it_needs_neither_coefficients_nor_any_backend_to_be_importable(compiled: Path) -> None:

@@ -41,6 +41,7 @@ def test_the_text_names_the_load_the_cost_and_how_to_make_the_run(fleetc: Fleetc
     [run, *_] = plan_of(compiled)["measure_next"]
     out = fleetc("measure", compiled, "-q", "--top", 1).out
     assert f"benchmark job of deployment '{run['deployment']}'" in " ".join(out.split())
+    assert "offers this load at a rate, which tells TPOT" in " ".join(out.split())
     assert f"{run['requests']:,} requests after warm-up" in " ".join(out.split())
     assert f"{run['worth']:,.2f}" in out
 

@@ -63,7 +63,7 @@ def test_a_run_as_predicted_exits_with_0(fleetc: Fleetc, planned: Path, tmp_path
     ran = fleetc("verify-bench", planned, _result(tmp_path / "r.json"))
     assert ran.code == 0, ran.out + ran.err
     assert "chat: HOLDS" in ran.out
-    assert "1 of 1 benchmark hold what the plan says." in ran.out
+    assert "1 of 1 benchmark holds what the plan says." in ran.out
 
 
 def test_a_limit_that_does_not_hold_exits_with_4_and_says_by_how_much_and_why(

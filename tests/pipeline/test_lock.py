@@ -13,6 +13,7 @@ from fleet.perf.calibrated import Calibrated
 from fleet.perf.interface import Estimate, Point, Unsupported
 from fleet.pipeline.estimates import Estimates
 from fleet.pipeline.lock import Origin, lock_text, parse_lock
+from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.lock_columns import pack, unpack
 from fleet.pipeline.recording import NotInLock, Recording
 from tests.perf.parts import point
@@ -36,7 +37,7 @@ def locked(points: list[Point]) -> tuple[Estimates, list[Estimate | Unsupported]
     """The points asked of the calibrated model, and what a lock of them answers."""
     recording = Recording(Calibrated())
     answers = recording.estimate(points)
-    text = lock_text(ORIGIN, (), recording, [])
+    text = lock_text(ORIGIN, (), recording, after_runs(), [])
     return parse_lock(text).estimates, answers, text
 
 

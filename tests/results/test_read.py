@@ -245,6 +245,12 @@ def test_no_damage_to_a_file_ends_in_a_traceback(
     assert found == [] or render_text(found, {str(path): path.read_text(errors="replace")})
 
 
+def test_a_long_file_of_no_known_format_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    path.write_text(json.dumps(list(range(200_000))))
+    assert [d.rule for d in _findings(path)] == ["unknown-results-format"] * 20
+
+
 def _findings(path: Path) -> list[Diagnostic]:
     try:
         return list(read_files([path]).warnings)

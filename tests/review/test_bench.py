@@ -207,6 +207,14 @@ def test_a_result_of_another_plan_is_said_to_be_one() -> None:
     assert "another-plan" in {cause.kind for cause in causes(found)}
 
 
+def test_a_result_of_another_plan_is_said_to_be_one_where_it_holds_too() -> None:
+    plan = dev_plan()
+    result = as_planned(plan, "chat-h100-dev")
+    held = replace(result, labels={**result.labels, "fleetc_plan": "1" * 64})
+    assert "rendered from another plan" in render_bench_text([_compared(plan, held)], "fleetc calibrate")
+    assert "another plan" not in render_bench_text([_compared(plan, result)], "fleetc calibrate")
+
+
 def test_clients_of_one_job_are_put_together_by_their_requests() -> None:
     plan = dev_plan(replicas=2)
     whole = as_planned(plan, "chat-h100-dev")
@@ -229,6 +237,9 @@ def test_clients_of_one_job_are_put_together_by_their_requests() -> None:
     assert found.run.result.tpot.p95 == pytest.approx(32.5)
     assert (found.run.replicas, found.run.sources) == (2, ("0.json", "1.json"))
     assert found.is_planned_load
+    other_load = replace(parts[1], request_rate=whole.request_rate)
+    apart, _ = runs_of(plan, [parts[0], other_load])
+    assert [run.sources for run in apart] == [("0.json",), ("1.json",)], "two runs, and no clients of one"
     twice, _ = runs_of(plan, [*parts, *parts])
     assert [run.replicas for run in twice] == [2, 2]
 
@@ -240,6 +251,21 @@ def test_one_client_of_several_is_held_against_the_rate_of_its_own_replicas() ->
     labels = {**whole.labels, "fleetc_replicas": "1", "fleetc_gpus": "2"}
     assert _compared(plan, replace(whole, labels=labels, request_rate=whole.request_rate / 2)).is_planned_load
     assert not _compared(plan, replace(whole, labels=labels)).is_planned_load
+
+
+@pytest.mark.parametrize("said", ["²", "9" * 5000, "0", "-1", "many"])
+def test_a_label_that_is_no_number_of_replicas_says_nothing(said: str) -> None:
+    plan = dev_plan(replicas=2)
+    result = as_planned(plan, "chat-h100-dev")
+    found = _compared(plan, replace(result, labels={**result.labels, "fleetc_replicas": said}))
+    assert (found.run.replicas, found.run.replicas_are_said) == (2, False)
+
+
+def test_a_shared_prompt_that_is_no_number_is_not_said() -> None:
+    plan = dev_plan()
+    result = as_planned(plan, "chat-h100-dev")
+    found = _compared(plan, replace(result, labels={**result.labels, "fleetc_cached": "nan"}))
+    assert next(line for line in found.load if line.name == "prompt shared").measured is None
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,14 @@ OWN_LEVELS = {
 """Levels that no other cell takes from, and the levels whose values theirs fix."""
 
 STEP_STRENGTH, FIRST_TOKEN_STRENGTH = 0.1, 0.2
-OWN_STRENGTH = 0.3
-"""Penalty of a cell's own effects where its own rows are predicted, against the penalty where others learn from it."""
+OWN_STRENGTH, OTHER_STRENGTH = 0.1, 0.2
+"""Penalties of a cell's own effects and of all others where its own rows are predicted, against those where others learn."""
+
+OWN_STIFF = LOOSE | {
+    "kv": 2.0, "attention": 2.0, "allreduce": 2.0, "ep_bytes": 2.0, "layer_tp": 1.0, "layer_tp_log": 1.0,
+    "ep_layer": 1.0, "beside_compute": 2.0, "beside_attention": 2.0, "beside_allreduce": 2.0,
+}  # fmt: skip
+"""What grows with lengths and what links add: a cell has few lengths and layouts to learn it from."""
 
 GROUP_WEIGHT_POWER = 0.5
 """Every row of a group of n counts as n to the power of minus this: its rows share machine, engine and client."""
@@ -85,7 +91,7 @@ def shrinkage(start: dict[str, float], strength: float, delta: float, fixed: fro
 
 
 FIRST_TOKEN_SHRINKAGE = replace(
-    shrinkage(FIRST_TOKEN_START, FIRST_TOKEN_STRENGTH, 0.4, frozenset({"over"})),
+    shrinkage(FIRST_TOKEN_START, FIRST_TOKEN_STRENGTH, 0.25, frozenset({"over"})),
     is_relative=True,
 )
 SHARED_STEP = replace(shrinkage(STEP_START, STEP_STRENGTH, 0.15, frozenset()), stiffness=STIFF)
@@ -93,8 +99,11 @@ SHARED_STEP = replace(shrinkage(STEP_START, STEP_STRENGTH, 0.15, frozenset()), s
 
 OWN_STEP = replace(
     SHARED_STEP,
-    level=SHARED_STEP.level | {name: SHARED_STEP.level[name] * OWN_STRENGTH for name in OWN_LEVELS},
-    own=dict.fromkeys(OWN_LEVELS, LOOSE),
+    level={
+        name: penalty * (OWN_STRENGTH if name in OWN_LEVELS else OTHER_STRENGTH)
+        for name, penalty in SHARED_STEP.level.items()
+    },
+    own=dict.fromkeys(OWN_LEVELS, OWN_STIFF),
 )
 """For cells that it has: judged with lengths, layouts and high concurrencies left out."""
 

@@ -98,7 +98,7 @@ def fit(
     shrinkage: Shrinkage,
     *,
     weights: Array | None = None,
-    steps: int = 400,
+    steps: int = 1500,
 ) -> Effects:
     """Fit the regression, its parameters in units of their prior deviations.
 
@@ -135,8 +135,13 @@ def fit(
         return value, np.concatenate(gradient) + parameters
 
     first: Array = np.zeros(width + of_effect.size)
-    options = {"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-5}
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options).x
+    found = minimize(
+        loss,
+        first,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-7},
+    ).x
     effects = found[width:].reshape(of_effect.shape) * of_effect
     by_level: dict[str, dict[str, Array]] = {name: {} for name in levels}
     for (name, value), effect in zip(pairs, effects, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -47,7 +47,7 @@ BROKEN = register(
 REFITTED = register(
     "calibration-refitted",
     severity=Severity.WARNING,
-    what="A calibration was fitted against other coefficients, or its rows were edited since; its effects are fitted again on reading.",
+    what="A calibration was fitted against other coefficients, or its rows or effects were edited since; its effects are fitted again on reading.",
     why="The estimates are right, but the file shows effects that are not those in use.",
     fix="Run `fleetc calibrate STACK` with the results once more and commit the file.",
 )
@@ -76,7 +76,8 @@ class Measured(Calibrated):
     def _provenance(self, lookup: Lookup, *, outside: bool) -> Provenance:
         if lookup.basis is Basis.MEASURED:
             return Provenance("measured", self.calibration_sha256[:12], lookup.basis, lookup.note)
-        return super()._provenance(lookup, outside=outside)
+        pooled = super()._provenance(lookup, outside=outside)
+        return Provenance(super().name, super().digest[:12], pooled.basis, pooled.note)
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,11 @@ class Calibration:
 
     measurements: tuple[Measurement, ...]
     cells: dict[str, CellEffects]
-    fitted_to: str  # digest of measurements, coefficients and priors
+    fitted_to: str  # digest of measurements, coefficients, priors and the effects themselves
 
     def is_fitted_to(self, base: Coefficients) -> bool:
         """Whether the effects belong to these measurements and coefficients."""
-        return self.fitted_to == _fitted_to(self.measurements, base)
+        return self.fitted_to == _fitted_to(self.measurements, self.cells, base)
 
     def refitted(self, base: Coefficients) -> Calibration:
         """Return the calibration with effects that belong to these coefficients."""
@@ -99,7 +100,9 @@ class Calibration:
         """Return what a user should know before these estimates are used."""
         if self.is_fitted_to(base or coefficients.committed()):
             return []
-        message = "the calibration was fitted against other coefficients or other rows; it is fitted again"
+        message = (
+            "the calibration was fitted against other coefficients, or was edited since; it is fitted again"
+        )
         return [REFITTED.report(message, at("fitted_to"))]
 
     def model(self, base: Coefficients | None = None) -> Measured:
@@ -115,14 +118,7 @@ class Calibration:
             fitted_to=self.fitted_to,
             models=_own_models(self.measurements),
             rows=tuple(row_of(m) for m in self.measurements),
-            cells={
-                cell: FittedCell(
-                    measurements=fitted.measurements,
-                    step=named_step(fitted.effects),
-                    first_token=named_first_token(fitted.effects, cell),
-                )
-                for cell, fitted in sorted(self.cells.items())
-            },
+            cells=_written(self.cells),
         )
         body = document.model_dump(mode="json")
         return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
@@ -134,7 +130,8 @@ def fit(measurements: Iterable[Measurement], base: Coefficients | None = None) -
     by_digest = {m.sha256: m for m in measurements}
     kept = tuple(sorted(by_digest.values(), key=lambda m: (m.cell, m.loop.concurrency, m.sha256)))
     as_kept = tuple(_as_kept(m) for m in kept)
-    return Calibration(as_kept, fit_cells(base, as_kept, few_shot.committed()), _fitted_to(as_kept, base))
+    cells = fit_cells(base, as_kept, few_shot.committed())
+    return Calibration(as_kept, cells, _fitted_to(as_kept, cells, base))
 
 
 def _as_kept(measurement: Measurement) -> Measurement:
@@ -150,12 +147,26 @@ def _own_models(measurements: Iterable[Measurement]) -> dict[str, ModelCard]:
     return {name: card for name, card in sorted(cards.items()) if catalog.models.get(name) != card}
 
 
-def _fitted_to(measurements: Iterable[Measurement], base: Coefficients) -> str:
+def _written(cells: Mapping[str, CellEffects]) -> dict[str, FittedCell]:
+    return {
+        cell: FittedCell(
+            measurements=fitted.measurements,
+            step=named_step(fitted.effects),
+            first_token=named_first_token(fitted.effects, cell),
+        )
+        for cell, fitted in sorted(cells.items())
+    }
+
+
+def _fitted_to(
+    measurements: Iterable[Measurement], cells: Mapping[str, CellEffects], base: Coefficients
+) -> str:
     rows = [row_of(m).model_dump(mode="json") for m in measurements]
     said = {
         "rows": rows,
         "coefficients": base.digest,
         "priors": sha256(few_shot.PATH.read_bytes()).hexdigest(),
+        "cells": {name: cell.model_dump(mode="json") for name, cell in _written(cells).items()},
     }
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -166,8 +177,12 @@ def load_calibration(text: str, name: str = "calibration.json") -> Calibration:
     Raises:
         Rejected: it is broken; carries every fault, located in the text under this name.
     """
-    document = parse(SourceText(name, text))
     sources = {name: text}
+    try:
+        document = parse(SourceText(name, text))
+    except Rejected as faults:
+        broken = [BROKEN.report(d.message, *d.labels) for d in faults.diagnostics]
+        raise Rejected(broken, sources) from None
 
     def rejected(found: list[Diagnostic]) -> Rejected:
         return Rejected(document.locate(found), sources)

@@ -12,6 +12,7 @@ from fleet.pipeline.deployments import is_same_shape
 from fleet.pipeline.lift import Found
 from fleet.pipeline.lower import lower
 from fleet.pipeline.measure.describe import Describer
+from fleet.pipeline.measure.narrowing import AfterRuns
 from fleet.pipeline.measure.reach import FAST, PROBABILITIES, SLOW, Near, within_reach
 from fleet.pipeline.measure.worth import Today, Valuer
 from fleet.pipeline.resolved import ResolvedFleet
@@ -45,6 +46,7 @@ def rank_runs(
     found: Found,
     plan: FleetPlan,
     perf: PerformanceModel,
+    after: AfterRuns,
     *,
     most_resolved: int,
     progress: Callable[[str], None] = lambda _: None,
@@ -56,7 +58,7 @@ def rank_runs(
     """
     in_force = deployments_by_candidate(plan, found)
     median = fleet.file.spec.policy.risk.error_quantile <= 0.5
-    near = within_reach(fleet, found.candidates, perf, plans_on_median=median)
+    near = within_reach(fleet, found.candidates, perf, after, plans_on_median=median)
     base, _ = lower(fleet, dict(found.candidates), Budget())
     units = {o.name: o.bought_units for o in plan.offerings}
     replicas = {option: d.replicas for option, d in in_force.items()}
@@ -64,7 +66,7 @@ def rank_runs(
     valuer = Valuer(base, Today(units, replicas, amount), near)
     cells = screened(near, in_force, plan)
     chosen = cells[:most_resolved]
-    describer = Describer(fleet, plan, perf, near, in_force)
+    describer = Describer(fleet, plan, perf, after, near, in_force)
     runs = []
     for number, cell in enumerate(chosen, start=1):
         progress(f"what to measure: run {number} of {len(chosen)}, {cell}")

@@ -11,7 +11,7 @@ from fleet.perf.interface import Capacity, Estimate, PerformanceModel
 from fleet.perf.rounding import six
 from fleet.perf.serving import capacities
 from fleet.pipeline.lower import MICRO_USD
-from fleet.pipeline.measure.narrowing import Narrowing, narrowing_of
+from fleet.pipeline.measure.narrowing import AfterRuns, Narrowing, narrowing_of
 from fleet.pipeline.measure.operating import run_of
 from fleet.pipeline.measure.reach import FAST, PROBABILITIES, SCORES, Near
 from fleet.pipeline.measure.shifted import Shifted, factors
@@ -30,6 +30,7 @@ class Describer:
     fleet: ResolvedFleet
     plan: FleetPlan
     perf: PerformanceModel
+    after: AfterRuns
     near: Sequence[Near]
     in_force: Mapping[str, Deployment]
 
@@ -95,7 +96,7 @@ class Describer:
     def _returned(self, near: Near) -> Capacity:
         """Return the operating point of a dropped candidate in the outcome that brings it back."""
         load = self.fleet.workloads[near.workload].load
-        [found] = capacities(Shifted(self.perf, SCORES[FAST]), [near.shape.replica], load)
+        [found] = capacities(Shifted(self.perf, SCORES[FAST], self.after), [near.shape.replica], load)
         assert isinstance(found, Capacity), "a candidate within reach serves when its cell is fast"
         return found
 
@@ -108,10 +109,10 @@ class Describer:
         point = near.shape.replica.decoder.point(role, batch=batch, isl=isl, osl=osl)
         if near.candidate:
             ttft = capacity.prefill.ttft_relative_error_p90
-            return narrowing_of(point, replace(capacity.decode, ttft_relative_error_p90=ttft))
+            return narrowing_of(point, replace(capacity.decode, ttft_relative_error_p90=ttft), self.after)
         [estimate] = self.perf.estimate([point])
         assert isinstance(estimate, Estimate), "its capacity was found"
-        return narrowing_of(point, estimate)
+        return narrowing_of(point, estimate, self.after)
 
     def _at_stake(self, near: Near) -> float:
         """USD/h of the deployments of this model, accelerator, engine, precision and mode."""

@@ -8,17 +8,22 @@ Errors after a run are those that `fleetc calibrate` would state for the cell wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import log1p, sqrt
 
-from fleet.layout import Role
+from fleet.catalog.records import EngineId
 from fleet.perf import coefficients
 from fleet.perf.error_bars import Known, class_of
 from fleet.perf.interface import Basis, Estimate, Point
 from fleet.perf.measured import few_shot
+from fleet.perf.rounding import six
 
 Z_95 = 1.6449
+
+KINDS = {"dense": "mixed", "moe": "mixed", "apart": "apart"}
+"""Kinds of the classes of errors, and the role by which the errors after runs are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +44,36 @@ class Narrowing:
         return spread(self.ttft_before, self.ttft_after)
 
 
-def narrowing_of(point: Point, estimate: Estimate) -> Narrowing:
-    """Return what one run of a point's cell narrows."""
-    role = "mixed" if point.role is Role.MIXED else "apart"
+@dataclass(frozen=True, slots=True)
+class AfterRuns:
+    """90 % bars of an unseen cell after 1 run and more, falling, by the class of its error (see `class_of`)."""
+
+    tpot: Mapping[str, Sequence[float]]
+    ttft: Mapping[str, Sequence[float]]
+
+
+def after_runs() -> AfterRuns:
+    """Return what the figures that ship with the package say, six digits; a lock keeps them beside its estimates."""
     bars, table = coefficients.committed(), few_shot.committed()
-    unseen = Known(class_of(point), rows=0)
-    is_measured = estimate.provenance.basis is Basis.MEASURED
+    tpot: dict[str, tuple[float, ...]] = {}
+    ttft: dict[str, tuple[float, ...]] = {}
+    for engine, (kind, role) in product(EngineId, KINDS.items()):
+        name = f"{engine.value}|{kind}"
+        unseen, counts = Known(name, rows=0), _counts(table, role)
+        tpot[name] = tuple(six(bars.tpot_error.at(unseen) * table.tpot_left(role, k)) for k in counts)
+        ttft[name] = tuple(six(bars.ttft_error.at(unseen) * table.ttft_left(role, k)) for k in counts)
+    return AfterRuns(tpot, ttft)
+
+
+def narrowing_of(point: Point, estimate: Estimate, after: AfterRuns) -> Narrowing:
+    """Return what one run of a point's cell narrows."""
+    name, is_measured = class_of(point), estimate.provenance.basis is Basis.MEASURED
     tpot, ttft = estimate.relative_error_p90, estimate.ttft_relative_error_p90
     return Narrowing(
         tpot,
-        error_after_run(
-            tpot,
-            [bars.tpot_error.at(unseen) * table.tpot_left(role, k) for k in _counts(table, role)],
-            is_measured=is_measured,
-        ),
+        error_after_run(tpot, after.tpot[name], is_measured=is_measured),
         ttft,
-        error_after_run(
-            ttft,
-            [bars.ttft_error.at(unseen) * table.ttft_left(role, k) for k in _counts(table, role)],
-            is_measured=is_measured,
-        ),
+        error_after_run(ttft, after.ttft[name], is_measured=is_measured),
     )
 
 

@@ -18,6 +18,7 @@ from fleet.layout import Role
 from fleet.perf.coefficients import cell_and_role
 from fleet.perf.interface import PerformanceModel, Unsupported
 from fleet.perf.serving import largest_rates
+from fleet.pipeline.measure.narrowing import AfterRuns
 from fleet.pipeline.measure.shifted import Shifted
 from fleet.pipeline.needs import need_of, places_of
 from fleet.pipeline.resolved import ResolvedFleet
@@ -60,6 +61,7 @@ def within_reach(
     fleet: ResolvedFleet,
     candidates: Mapping[str, Sequence[Candidate]],
     perf: PerformanceModel,
+    after: AfterRuns,
     *,
     plans_on_median: bool,
 ) -> list[Near]:
@@ -70,7 +72,7 @@ def within_reach(
     Args:
         plans_on_median: No margin is planned for errors: then the middle outcome is what the plan was made with.
     """
-    models = [Shifted(perf, score) for score in SCORES]
+    models = [Shifted(perf, score, after) for score in SCORES]
     found: list[Near] = []
     for name, workload in fleet.workloads.items():
         need = need_of(workload, fleet.file.spec.policy)

@@ -11,7 +11,7 @@ from fleet.perf.coefficients import cell_and_role
 from fleet.perf.interface import Estimate, PerformanceModel, Point, Unsupported
 from fleet.perf.roofline import Roofline
 from fleet.perf.rounding import six
-from fleet.pipeline.measure.narrowing import Narrowing, narrowing_of
+from fleet.pipeline.measure.narrowing import AfterRuns, Narrowing, narrowing_of
 
 
 class Shifted:
@@ -21,8 +21,8 @@ class Shifted:
     beyond its data keeps what it is more uncertain by.
     """
 
-    def __init__(self, base: PerformanceModel, standard_score: float) -> None:
-        self._base, self._score = base, standard_score
+    def __init__(self, base: PerformanceModel, standard_score: float, after: AfterRuns) -> None:
+        self._base, self._score, self._after = base, standard_score, after
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Shifted:
         narrowed: dict[str, Narrowing] = {}
         for point, cell, answer in zip(points, cells, answers, strict=True):
             if isinstance(answer, Estimate) and _is_nearer(answer, narrowed.get(cell)):
-                narrowed[cell] = narrowing_of(point, answer)
+                narrowed[cell] = narrowing_of(point, answer, self._after)
         floors = Roofline().estimate(points) if self._score < 0 else [None] * len(points)
         return [
             _moved(answer, point, self._score, narrowed[cell], floor)

@@ -11,6 +11,7 @@ import pytest
 from fleet.catalog.load import load_catalog
 from fleet.diagnostics import Rejected, render_text
 from fleet.perf import coefficients
+from fleet.perf.calibrated import Calibrated
 from fleet.perf.measured import load_calibration
 from fleet.perf.measured.calibration import fit
 from tests.perf.measured.runs import apart, measured, mixed, predicted
@@ -73,6 +74,19 @@ def test_a_row_edited_by_hand_is_fitted_again_with_a_warning() -> None:
     assert calibration.refitted(coefficients.committed()).cells != calibration.cells
 
 
+def test_effects_edited_by_hand_are_fitted_again_with_a_warning() -> None:
+    calibration = load_calibration(edited(**{f"cells__{RUNS[0].cell}__step__weights": 3.0}))
+    assert [d.rule for d in calibration.warnings()] == ["calibration-refitted"]
+    assert calibration.refitted(coefficients.committed()).text() == FITTED.text()
+
+
+def test_cells_without_measurements_are_priced_as_before_and_say_so() -> None:
+    loop = mixed(8.0, model=load_catalog().models["qwen3-32b"])
+    before, after = (predicted(loop, model) for model in (Calibrated(), FITTED.model()))
+    assert (after.decode.provenance, after.tpot_ms) == (before.decode.provenance, before.tpot_ms)
+    assert predicted(RUNS[0].loop, FITTED.model()).decode.provenance.backend == "measured"
+
+
 BROKEN: list[tuple[str, str]] = [
     ("nothing", ""),
     ("a cut", FITTED.text()[:500]),
@@ -100,6 +114,7 @@ def test_a_broken_document_gets_located_diagnostics(what: str, text: str) -> Non
         load_calibration(text, "stacks/prod/calibration.json")
     rendered = render_text(rejected.value.diagnostics, rejected.value.sources)
     assert "stacks/prod/calibration.json" in rendered, what
+    assert {d.rule for d in rejected.value.diagnostics} == {"broken-calibration"}
     assert all(d.span for d in rejected.value.diagnostics)
 
 

@@ -13,12 +13,13 @@ from fleet.perf.calibrated import Calibrated
 from fleet.perf.interface import Estimate, Point, Unsupported
 from fleet.perf.measured import few_shot
 from fleet.perf.roofline import Roofline
-from fleet.pipeline.measure.narrowing import spread
+from fleet.pipeline.measure.narrowing import after_runs, spread
 from fleet.pipeline.measure.shifted import Shifted
 from tests.perf.parts import point
 
 UNSEEN = {"model": "deepseek-r1", "gpu": "b200-hgx", "weights": Precision.NVFP4, "dp": 8, "ep": 8}
 PERF = Calibrated()
+AFTER = after_runs()
 
 
 def one(perf: object, p: Point) -> Estimate:
@@ -28,7 +29,7 @@ def one(perf: object, p: Point) -> Estimate:
 
 
 def test_the_middle_outcome_moves_no_time_and_narrows_the_error() -> None:
-    before, after = one(PERF, point(**UNSEEN)), one(Shifted(PERF, 0.0), point(**UNSEEN))  # type: ignore[arg-type]
+    before, after = one(PERF, point(**UNSEEN)), one(Shifted(PERF, 0.0, AFTER), point(**UNSEEN))  # type: ignore[arg-type]
     assert before.provenance.basis.value == "extrapolated"
     assert after.decode_step_ms == before.decode_step_ms
     assert after.prefill_latency_ms == before.prefill_latency_ms
@@ -38,7 +39,7 @@ def test_the_middle_outcome_moves_no_time_and_narrows_the_error() -> None:
 
 
 def test_a_slow_outcome_is_so_many_deviations_of_what_the_run_can_show() -> None:
-    before, after = one(PERF, point(**UNSEEN)), one(Shifted(PERF, 1.5), point(**UNSEEN))  # type: ignore[arg-type]
+    before, after = one(PERF, point(**UNSEEN)), one(Shifted(PERF, 1.5, AFTER), point(**UNSEEN))  # type: ignore[arg-type]
     expected = 1.5 * spread(before.relative_error_p90, after.relative_error_p90)
     assert log(after.decode_step_ms / before.decode_step_ms) == pytest.approx(expected, rel=1e-4)
     assert expected > 0
@@ -52,7 +53,7 @@ def test_a_slow_outcome_is_so_many_deviations_of_what_the_run_can_show() -> None
 )
 def test_no_outcome_is_faster_than_the_physical_floor(score: float, batch: int, role: Role, gpu: str) -> None:
     p = point(role, batch=batch, gpu=gpu, tp=4)
-    found, floor = one(Shifted(PERF, score), p), one(Roofline(), p)
+    found, floor = one(Shifted(PERF, score, AFTER), p), one(Roofline(), p)
     assert found.decode_step_ms >= floor.decode_step_ms
     assert found.prefill_ms >= floor.prefill_ms
     assert found.prefill_latency_ms >= found.prefill_ms
@@ -61,7 +62,7 @@ def test_no_outcome_is_faster_than_the_physical_floor(score: float, batch: int, 
 
 def test_every_batch_of_a_cell_moves_by_the_same_factor() -> None:
     points = [point(batch=b, gpu="h200-sxm", tp=2) for b in (1, 16, 256, 1024)]
-    before, after = PERF.estimate(points), Shifted(PERF, 1.0).estimate(points)
+    before, after = PERF.estimate(points), Shifted(PERF, 1.0, AFTER).estimate(points)
     pairs = [
         (b, a)
         for b, a in zip(before, after, strict=True)
@@ -74,7 +75,7 @@ def test_every_batch_of_a_cell_moves_by_the_same_factor() -> None:
 
 def test_what_has_no_estimate_keeps_its_place_and_reason() -> None:
     points = [point(tp=2), point(gpu="h100-sxm", weights=Precision.NVFP4, tp=2), point(tp=4)]
-    found = Shifted(PERF, -1.0).estimate(points)
+    found = Shifted(PERF, -1.0, AFTER).estimate(points)
     assert isinstance(found[1], Unsupported)
     assert found[1] == PERF.estimate(points)[1]
     assert isinstance(found[0], Estimate)
