@@ -13,6 +13,7 @@ from fleet.diagnostics import Diagnostic, Rejected, did_you_mean, enumerated, re
 from fleet.pipeline.runs import UNCLEAR_DEPLOYMENT, UNKNOWN_DEPLOYMENT, diagnostic
 from fleet.plan.document import FleetPlan
 from fleet.results.read import Read, read_files
+from fleet.results.record import WORKLOAD_LABEL
 from fleet.review.bench import Comparison, compare
 from fleet.review.bench_report import render_bench_json, render_bench_text
 from fleet.review.bench_runs import Unplaced, runs_of
@@ -57,7 +58,9 @@ def _check(plan: FleetPlan, deployment: str | None) -> None:
 
 def _report(item: Unplaced) -> Diagnostic:
     if item.named:
-        message = f"the plan has no '{item.named[:80]}'"
+        is_workload = item.named == item.result.labels.get(WORKLOAD_LABEL)
+        lacks = "the deployment serves no workload" if is_workload else "the plan has no deployment"
+        message = f"{lacks} '{item.named[:80]}'"
         return diagnostic(UNKNOWN_DEPLOYMENT, item.result, message, did_you_mean(item.named, item.known))
     which = f"which deployment it measured is not clear (model '{item.result.model[:80]}')"
     help = f"give --deployment with one of {enumerated(sorted(item.known), last='or')}"

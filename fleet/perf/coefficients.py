@@ -135,10 +135,11 @@ class Coefficients:
         levels, notes = self._levels(lender or point, is_known=known is not None)
         if known is None:
             notes.append(self._neighbours(levels, lender))
-        if point.layout.pp > 1 or point.layout.cp > 1:
-            notes.append("no data for pipeline or context parallelism")
-        rows = known.rows if known and not (point.layout.pp > 1 or point.layout.cp > 1) else 0
-        bar = Known(class_of(point), rows, known is None and self._lends(lender), self._age(point))
+        without_data = _layout_without_data(point)
+        if without_data:
+            notes.append(f"no data for {without_data}")
+        rows = known.rows if known and not without_data else 0
+        bar = Known(class_of(point), rows, known is None and self._lends(lender), self._age(lender or point))
         step = self._step(lender or point, levels)
         return Lookup(
             step=np.where(MEMORY_TERMS, step * memory_share(point, lender), step) if lender else step,
@@ -166,16 +167,17 @@ class Coefficients:
         return lender is not None and cell_and_role(lender) in self.cells
 
     def _age(self, point: Point) -> int:
-        """Return by how many quarters the engine version is newer than the newest data of the point's cell.
+        """Return by how many quarters the engine version is newer than the newest data that the estimate rests on.
 
-        Data without a date counts as the oldest of its engine.
+        That of the point's cell, else that of its engine. A cell whose data has no date counts as the oldest of its engine.
         """
         quarters = [v.rsplit("|", 1)[-1] for v in self.versions.get(cell_of(point), ())]
-        if not quarters:
-            return 0
         dated = [q for q in quarters if q != UNDATED]
         eras = [v.rsplit("|", 1)[-1] for v in self.eras.get(point.engine.id.value, ())]
-        newest = max(dated) if dated else min((q for q in eras if q != UNDATED), default=UNDATED)
+        of_engine = [q for q in eras if q != UNDATED]
+        newest = max(dated or of_engine, default=UNDATED)
+        if quarters and not dated:
+            newest = min(of_engine, default=UNDATED)
         return quarters_between(newest, quarter_of(point.engine.released))
 
     def _neighbours(self, levels: dict[str, str], lender: Point | None) -> str:
@@ -204,6 +206,13 @@ class Coefficients:
         effects = [self.apart[name].get(levels[name], NO_EFFECT) for name in APART_LEVELS]
         both = np.repeat(np.sum(effects, axis=0), (ON_SERVICE, ON_CONSTANT))
         return np.asarray(np.exp(self.apart_base + both))
+
+
+def _layout_without_data(point: Point) -> str:
+    """Name what of a layout no measurement has, empty where there is some."""
+    if point.layout.pp > 1 or point.layout.cp > 1:
+        return "pipeline or context parallelism"
+    return "tensor parallelism over hosts" if point.layout.tp > point.accelerator.domain_gpus else ""
 
 
 def _latest(wanted: str, known: tuple[str, ...]) -> str:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
+from fleet.results.checks import requests_in_flight
 from fleet.results.faults import CANCELLED, MISSING_FIGURE
 from fleet.results.figures import Figures, day_of, labels_of, text_of
 from fleet.results.record import BenchmarkResult, Latency
 from fleet.results.records import Record, ResultsFile
+from fleet.results.vllm import binding
 
 MS_OF = {"ms": 1.0, "s": 1e3, "sec": 1e3, "seconds": 1e3, "us": 1e-3, "ns": 1e-6, "": 1.0}
 STATISTICS = ("avg", "p50", "p90", "p95", "p99")
@@ -46,15 +49,12 @@ def read_export(record: Record, figures: Figures) -> BenchmarkResult:
         )
     is_aiperf = "aiperf_version" in data or "loadgen" in asked or "phases" in asked or "records" in data
     completed = reader.value("request_count", zero=True)
-    concurrency, offered = _load(figures, asked)
-    return BenchmarkResult(
+    result = BenchmarkResult(
         source=record.name,
         tool="aiperf" if is_aiperf else "genai-perf",
         sha256=record.file.sha256,
         model=_model(asked),
         day=day_of(data.get("start_time")),
-        concurrency=concurrency,
-        request_rate=None if concurrency is not None else offered,
         isl=reader.value("input_sequence_length", needed="the prompt tokens"),
         osl=reader.value("output_sequence_length", needed="the answer tokens"),
         ttft=reader.latency("time_to_first_token", needed="TTFT"),
@@ -69,6 +69,8 @@ def read_export(record: Record, figures: Figures) -> BenchmarkResult:
         record_sha256=record.sha256,
         line=record.line,
     )
+    concurrency, offered = binding(*_load(figures, asked), requests_in_flight(result))
+    return replace(result, concurrency=concurrency, request_rate=offered)
 
 
 class _Metrics:

@@ -20,6 +20,9 @@ AGREEMENT = 1.05
 OVERFULL = 1.1
 """More requests in flight than the run's limit, by this factor, cannot be: means are over requests, not over time."""
 
+EMPTIER = 20.0
+"""Fewer requests in flight than the run kept, by this factor, are no long drain but times of another unit."""
+
 REQUESTS_EACH = 3
 """Requests for each one in flight below which a run is mostly its beginning and its end."""
 
@@ -65,6 +68,9 @@ def _contradictions(record: Record, result: BenchmarkResult) -> Iterator[Diagnos
         what = (
             f"{in_flight:.1f} requests in flight by Little's law, but the run allows {result.concurrency:g}"
         )
+        yield contradiction(what, "max_concurrency")
+    if result.concurrency and in_flight and in_flight * EMPTIER < result.concurrency:
+        what = f"{in_flight:.2g} requests in flight by Little's law, but the run kept {result.concurrency:g}: are its times milliseconds?"
         yield contradiction(what, "max_concurrency")
 
 

@@ -102,12 +102,24 @@ def load_of(
     prompts = figures.count("num_prompts")
     if limit is not None and prompts:
         limit = min(limit, float(prompts))
+    if rate and ttft_ms and tpot_ms:
+        return binding(limit, arriving, rate * (ttft_ms + max(osl - 1.0, 0.0) * tpot_ms) / 1e3)
+    return binding(limit, arriving, None)
+
+
+def binding(
+    limit: float | None, arriving: float | None, in_flight: float | None
+) -> tuple[float | None, float | None]:
+    """Return the limit on requests in flight, or the requests/s offered, by which of the two holds a run back.
+
+    >>> binding(16.0, 99.0, 15.5), binding(150.0, 3.7, 15.5), binding(16.0, None, None)
+    ((16.0, None), (None, 3.7), (16.0, None))
+    """
     if limit is None or arriving is None:
         return limit, arriving
-    if rate and ttft_ms and tpot_ms:
-        in_flight = rate * (ttft_ms + max(osl - 1.0, 0.0) * tpot_ms) / 1e3
-        return (limit, None) if in_flight >= BINDING_SHARE * limit else (None, arriving)
-    return None, None
+    if in_flight is None:
+        return None, None
+    return (limit, None) if in_flight >= BINDING_SHARE * limit else (None, arriving)
 
 
 def _failed(figures: Figures, completed: int | None) -> int | None:

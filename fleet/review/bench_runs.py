@@ -64,7 +64,8 @@ def _placed(
     plan: FleetPlan, result: BenchmarkResult, deployment: str | None
 ) -> tuple[Deployment, Served] | Unplaced:
     named = deployment or result.labels.get(DEPLOYMENT_LABEL, "")
-    fitting = [d for d in plan.deployments if (d.id == named if named else result.model in _names(plan, d))]
+    by_model = [] if result.row else [d for d in plan.deployments if result.model in _names(plan, d)]
+    fitting = [d for d in plan.deployments if d.id == named] if named else by_model
     if len(fitting) != 1:
         known = tuple(d.id for d in (fitting or plan.deployments))
         return Unplaced(result, named, known)

@@ -85,6 +85,14 @@ def test_another_load_exits_with_1_however_it_went(fleetc: Fleetc, planned: Path
         assert "NOT THE PLANNED LOAD" in ran.out
 
 
+def test_a_workload_that_the_deployment_does_not_serve_is_called_one(
+    fleetc: Fleetc, planned: Path, tmp_path: Path
+) -> None:
+    ran = fleetc("verify-bench", planned, _result(tmp_path / "r.json", fleetc_workload="rag"))
+    assert ran.code == 1
+    assert "the deployment serves no workload 'rag'" in ran.err
+
+
 def test_json_has_the_verdict_for_machines(fleetc: Fleetc, planned: Path, tmp_path: Path) -> None:
     ran = fleetc("verify-bench", planned, _result(tmp_path / "r.json", slower=4.0), "--json")
     assert ran.code == 4

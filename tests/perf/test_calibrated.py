@@ -99,7 +99,7 @@ def test_a_cell_in_the_data_is_fitted_and_one_outside_is_extrapolated_with_a_wid
     assert inside.provenance.basis is Basis.FITTED
     assert outside.provenance.basis is Basis.EXTRAPOLATED
     assert outside.provenance.note == "coefficients of h100-sxm"
-    assert outside.relative_error_p90 > 1.5 * inside.relative_error_p90
+    assert outside.relative_error_p90 > 1.3 * inside.relative_error_p90
 
 
 def test_cells_without_data_or_sibling_are_pooled_from_neighbours() -> None:
@@ -116,6 +116,13 @@ def test_pipeline_parallelism_is_never_called_fitted() -> None:
     answer = one(point(tp=4, pp=2))
     assert answer.provenance.basis is Basis.EXTRAPOLATED
     assert "pipeline" in answer.provenance.note
+
+
+def test_tensor_parallelism_over_hosts_is_never_called_fitted() -> None:
+    inside, over = one(point(tp=8)), one(point(tp=16))
+    assert inside.provenance.basis is Basis.FITTED
+    assert over.provenance.basis is Basis.EXTRAPOLATED
+    assert "no data for tensor parallelism over hosts" in over.provenance.note
 
 
 def test_drafting_shortens_the_time_of_a_token_but_not_by_its_acceptance() -> None:
@@ -136,7 +143,7 @@ def test_drafting_shortens_the_time_of_a_token_but_not_by_its_acceptance() -> No
         pytest.param({"draft": Draft(1, 2.5)}, "draft-out-of-range", id="more accepted than drafted"),
         pytest.param({"layout": ParallelismLayout(tp=3)}, "tp-does-not-divide-heads", id="three ranks"),
         pytest.param({"layout": ParallelismLayout(tp=8, ep=8)}, "ep-without-experts", id="experts of a dense model"),
-        pytest.param({"layout": ParallelismLayout(tp=64)}, "tp-crosses-nvlink-domain", id="tp beyond the host"),
+        pytest.param({"model": CATALOG.models["minimax-m2.5"], "layout": ParallelismLayout(tp=12)}, "tp-crosses-nvlink-domain", id="tp on parts of two hosts"),
         pytest.param({"layout": ParallelismLayout(pp=81)}, "more-stages-than-layers", id="more stages than layers"),
         pytest.param({"weights": Precision.NVFP4}, "no-hardware-precision", id="nvfp4 on Hopper"),
         pytest.param({"kv": Precision.NVFP4}, "no-such-kv-precision", id="a cache in nvfp4"),

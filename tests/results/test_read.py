@@ -168,6 +168,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("a cancelled run", json.dumps(aiperf(was_cancelled=True)), "benchmark-was-cancelled"),
     ("quantiles out of order", json.dumps(vllm(p99_ttft_ms=10.0)), "contradictory-figures"),
     ("a throughput of its own", json.dumps(vllm(request_throughput=99.0)), "contradictory-figures"),
+    ("seconds for milliseconds", json.dumps(vllm(16, mean_ttft_ms=0.15, mean_tpot_ms=0.014, median_ttft_ms=0.1, median_tpot_ms=0.014)), "contradictory-figures"),
     ("more in flight than allowed", json.dumps(vllm(16, max_concurrency=8)), "contradictory-figures"),
 ]  # fmt: skip
 
@@ -243,6 +244,24 @@ def test_no_damage_to_a_file_ends_in_a_traceback(
     path.write_bytes((text[:start] + middle + text[end:]).encode("utf-8", "surrogatepass"))
     found = _findings(path)
     assert found == [] or render_text(found, {str(path): path.read_text(errors="replace")})
+
+
+@pytest.mark.parametrize(
+    ("loadgen", "load"),
+    [
+        ({"concurrency": 16, "request_rate": 99.0}, (16.0, None)),
+        ({"concurrency": 150, "request_rate": 3.7}, (None, 3.7)),
+        ({"request_rate": 3.7}, (None, 3.7)),
+    ],
+    ids=["a rate that the limit holds back", "a limit that the rate never reaches", "a rate"],
+)
+def test_the_load_of_aiperf_is_what_holds_the_run_back(
+    tmp_path: Path, loadgen: dict[str, float], load: tuple[float | None, float | None]
+) -> None:
+    export = aiperf(16)
+    export["input_config"]["loadgen"] = loadgen
+    [result] = read_results(written(tmp_path, json.dumps(export)))
+    assert (result.concurrency, result.request_rate) == load
 
 
 def test_a_long_file_of_no_known_format_is_not_read_to_its_end(tmp_path: Path) -> None:

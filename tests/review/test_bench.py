@@ -289,6 +289,15 @@ def test_a_result_without_one_clear_place_is_handed_back(
     assert unplaced.known
 
 
+def test_a_row_of_a_table_is_of_the_hardware_that_it_states_and_is_not_placed_by_its_model() -> None:
+    plan = dev_plan()
+    result = replace(as_planned(plan, "chat-h100-dev"), labels={}, model="qwen3-32b")
+    in_table = replace(result, row={"model": "qwen3-32b", "gpu": "B200"})
+    assert runs_of(plan, [result])[0]
+    assert [item.result for item in runs_of(plan, [in_table])[1]] == [in_table]
+    assert runs_of(plan, [in_table], "chat-h100-dev")[0], "where --deployment says so"
+
+
 def test_a_model_that_one_deployment_serves_places_a_result() -> None:
     plan = dev_plan()
     result = as_planned(plan, "chat-h100-dev", labels={}, model="qwen3-32b")
