@@ -13,8 +13,8 @@ from fleet.perf.calibrated import Calibrated
 from fleet.perf.interface import Estimate, Point, Unsupported
 from fleet.pipeline.estimates import Estimates
 from fleet.pipeline.lock import Origin, lock_text, parse_lock
-from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.lock_columns import pack, unpack
+from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.recording import NotInLock, Recording
 from tests.perf.parts import point
 
@@ -29,7 +29,7 @@ def test_a_column_is_read_as_it_was_written(tokens: list[str]) -> None:
 
 @pytest.mark.parametrize("column", ["1 2", "1 =5", "1 =x 2", "1 2 3 4"])
 def test_a_column_of_another_length_is_refused(column: str) -> None:
-    with pytest.raises(ValueError, match="values for 3 points|invalid literal"):
+    with pytest.raises(ValueError, match=r"values for 3 points|invalid literal"):
         unpack(column, 3)
 
 
