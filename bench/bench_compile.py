@@ -15,6 +15,8 @@ from fleet.cli.version import version
 from fleet.pipeline.lift import lift
 from fleet.pipeline.lock import Origin, lock_text
 from fleet.pipeline.lower import lower
+from fleet.pipeline.measure.choose import IN_PLAN, RESOLVED_IN_COMPILE, rank_runs
+from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.recording import Recording
 from fleet.pipeline.stack import open_stack
 from fleet.pipeline.stages import Inputs, digests_of, find_candidates
@@ -74,20 +76,22 @@ def bench(stack: Path) -> None:
         opened.diagnostics,
     )
     clock.mark("lift")
+    after = after_runs()
+    ranking = rank_runs(opened.fleet, found, plan, perf, after, most_resolved=RESOLVED_IN_COMPILE)
+    plan = plan.model_copy(update={"measure_next": ranking.runs[:IN_PLAN]})
+    clock.mark("what to measure next")
     origin = Origin.of(opened.fleet.file.spec.performance, opened.file_digests)
-    lock = lock_text(
-        origin, estimates.warnings, perf, [c for rows in found.candidates.values() for c in rows]
-    )
+    candidates = [c for rows in found.candidates.values() for c in rows]
+    lock = lock_text(origin, estimates.warnings, perf, after, candidates)
     clock.mark("lock")
     assert not verify_plan(plan)
     text = dump_plan(plan)
     clock.mark("verify, write")
     graph = build_graph(plan)
     clock.mark("render")
-    candidates = sum(len(rows) for rows in found.candidates.values())
-    dropped = sum(len(rows) for rows in found.drops.values())
+    dropped = sum(drop.count for rows in found.drops.values() for drop in rows)
     print(
-        f"{stack.name}: {candidates} candidates of {candidates + dropped}, {len(plan.deployments)} deployments, {plan.summary.gpus_used} GPUs, {len(text) / 1024:.0f} KiB plan, {len(lock) / 1024:.0f} KiB lock, {len(graph)} objects"
+        f"{stack.name}: {len(candidates)} candidates of {len(candidates) + dropped}, {len(plan.deployments)} deployments, {plan.summary.gpus_used} GPUs, {len(text) / 1024:.0f} KiB plan, {len(lock) / 1024:.0f} KiB lock, {len(graph)} objects"
     )
     print(
         f"  cost {plan.certificate.cost:,.2f} {plan.certificate.unit}, bound {plan.certificate.bound:,.2f}, gap {plan.certificate.gap:.3%}"

@@ -12,7 +12,7 @@ from fleet.candidates.rounding import rounded
 from fleet.perf.interface import Capacity, PerformanceModel
 from fleet.perf.serving import capacities
 
-MOST_OF_A_PLACE = 8
+MOST_OF_A_PLACE = 6
 """Candidates of one workload at one place beyond which the near-equal ones go: the solver has to choose one of them."""
 
 GAINS = (0.01, 0.02, 0.03, 0.05, 0.08)

@@ -136,7 +136,8 @@ def find_candidates(
         except NotInLock as missing:
             lacking.append(not_in_lock(missing, "spec", "workloads", name))
             continue
-        progress(f"candidates of '{name}': {len(candidates[name])} kept, {len(drops[name])} dropped")
+        dropped = sum(drop.count for drop in drops[name])
+        progress(f"candidates of '{name}': {len(candidates[name])} kept, {dropped} dropped")
     if lacking:
         raise Rejected(lacking)
     if without := {name: drops[name] for name in candidates if not candidates[name]}:
