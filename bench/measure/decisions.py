@@ -28,6 +28,7 @@ from fleet.perf.measured import few_shot
 from fleet.perf.measured.fitted import fit_cells, own_of
 from fleet.perf.measured.measurement import Measurement
 from fleet.perf.terms import STEP_TERMS
+from fleet.pipeline.measure.narrowing import after_runs
 from fleet.pipeline.measure.reach import PROBABILITIES, SCORES
 from fleet.pipeline.measure.shifted import Shifted
 
@@ -158,7 +159,9 @@ class Predictor:
 
     def shifted(self, decision: Decision, cell: str, standard_score: float) -> dict[int, Figures]:
         """Return figures of a cell's rows in an outcome of its run."""
-        return self._priced(Shifted(self._model(cell, ()), standard_score), self._rows(decision, cell))
+        return self._priced(
+            Shifted(self._model(cell, ()), standard_score, after_runs()), self._rows(decision, cell)
+        )
 
     def _rows(self, decision: Decision, cell: str) -> list[int]:
         return [r for a in decision.alternatives if a.cell == cell for r in a.rows]

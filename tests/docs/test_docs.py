@@ -19,6 +19,7 @@ import yaml
 
 from fleet.cli.main import app
 from fleet.plan.file import read_plan
+from fleet.spec.model import FleetSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 _SKIPPED = {"build", "dist", "node_modules"}
@@ -257,7 +258,7 @@ def test_a_fragment_of_the_how_to_fits_into_the_starting_file(
 
 def test_the_how_to_shows_every_section() -> None:
     shown = {fragment.partition(":")[0] for fragment in _fragments()}
-    assert shown == {"models", "slos", "workloads", "hardware", "policy", "gateway", "delivery"}
+    assert shown == set(FleetSpec.model_fields) - {"as_of"}
 
 
 def test_the_overlay_of_the_how_to_is_merged(tmp_path: Path, generator: ModuleType) -> None:
