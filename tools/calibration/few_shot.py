@@ -49,7 +49,13 @@ TPOT_GRID = [
     Prior(0.25, 0.25, 0.07),
     Prior(0.25, 0.25, 0.12),
 ]
-TTFT_GRID = [Prior(0.3, 0.1, 0.25), Prior(0.3, 0.05, 0.4), Prior(0.3, 0.1, 0.4), Prior(0.5, 0.1, 1.2)]
+TTFT_GRID = [
+    Prior(0.3, 0.1, 0.25),
+    Prior(0.3, 0.05, 0.4),
+    Prior(0.3, 0.1, 0.4),
+    Prior(0.25, 0.05, 1.2),
+    Prior(0.5, 0.1, 1.2),
+]
 """Priors that were near each other in a wider search: the error hardly depends on them."""
 
 Rows = NDArray[np.intp]
