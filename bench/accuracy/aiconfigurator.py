@@ -38,8 +38,9 @@ def ids_of(data: Dataset, table: Path) -> list[str]:
         for record in csv.DictReader(file):
             found = ID.search(record["notes"])
             if found and record["tpot_ms"] and record["ttft_ms"] and record["concurrency_or_batch"]:
-                key = tuple(float(record[n]) for n in ("tpot_ms", "ttft_ms", "concurrency_or_batch"))
-                known.setdefault(key, found.group(1).strip())  # type: ignore[arg-type]
+                load = float(record["concurrency_or_batch"])
+                key = (float(record["tpot_ms"]), float(record["ttft_ms"]), load)
+                known.setdefault(key, found.group(1).strip())
     measured = zip(data.tpot_ms, data.ttft_ms, data.concurrency, strict=True)
     return [known.get((float(a), float(b), float(c)), "") for a, b, c in measured]
 

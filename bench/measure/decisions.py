@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 from calibration.dataset import Array, Dataset
@@ -212,8 +213,12 @@ def picked(predictor: Predictor, decision: Decision) -> list[int]:
         )
         order.append((-gain, cell != chosen.cell, cell))
         fast = outcomes[0]
-        here = [a for a in decision.alternatives if a.cell == cell]
-        here.sort(key=lambda a, of=fast: (a is not chosen, -decision.value(a, of), a.layout))  # type: ignore[misc]
+        keyed = [
+            ((a is not chosen, -decision.value(a, fast), a.layout), a)
+            for a in decision.alternatives
+            if a.cell == cell
+        ]
+        here = [a for _, a in sorted(keyed, key=itemgetter(0))]
         best_first[cell] = [decision.operating_row(a, fast if a is not chosen else now) for a in here]
     cells = [cell for _, _, cell in sorted(order)]
     rounds = max(map(len, best_first.values()))

@@ -1,8 +1,9 @@
 """Prices the shapes of a place, the most promising first: a pairing that cannot win is never built.
 
 A pairing of n prefill and m decode workers serves at most  u = min(n p, m d)  requests/s, p and d what one worker of each
-serves beside plenty of the other. It loses where k = floor(g / g') replicas of a priced shape that reserves g' GPUs fit into the g that it reserves and
-serve k q' >= u: they lose less in a failure and fit wherever it does (sizes divide a host, or are whole hosts).
+serves beside plenty of the other. It loses where k = floor(g / g') replicas of a priced shape that reserves g' GPUs fit
+into the g that it reserves and serve k q' >= u: they lose less in a failure and fit wherever it does (sizes divide a host,
+or are whole hosts).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def price(need: Need, space: Space, perf: PerformanceModel) -> tuple[list[Priced
     alive = order[bound[order] > 0]
     tried = 0
     while alive.size:
-        beaten = _beaten(priced, gpus[alive], bound[alive])
+        beaten = bound[alive] <= _best_by(priced, gpus[alive])
         if beaten.any():
             first = alive[np.argmax(beaten)]
             label = space.apart[where[first]].shape(row[first]).label
@@ -113,7 +114,7 @@ def _bounds(need: Need, pairs: Pairs, perf: PerformanceModel, drops: list[Drop])
                 label = f"{pairs.workers[place].layout.label} on {pairs.form.place.offering}"
                 drops.append(Drop(refusal.reason, f"{label}: {refusal.detail}", int(fails.sum())))
         rate = np.array([0.0 if isinstance(r, Unsupported) else r for r in found])
-        bound = np.minimum(bound, rate[side] * times) if len(pairs) else bound
+        bound = np.minimum(bound, rate[side] * times)
     return bound * BOUND_SLACK
 
 
@@ -126,10 +127,6 @@ def _best_by(priced: Sequence[Priced], gpus: NDArray[np.int64]) -> Rates:
     each = np.array([p.shape.reserved_gpus for p in part])
     rate = np.array([rounded(p.rate_req_per_s) for p in part])
     return np.asarray((distinct[:, None] // each * rate).max(axis=1)[back])
-
-
-def _beaten(priced: Sequence[Priced], gpus: NDArray[np.int64], bound: Rates) -> NDArray[np.bool_]:
-    return np.asarray(bound <= _best_by(priced, gpus))
 
 
 def _beyond(priced: Sequence[Priced], gpus: NDArray[np.int64], bound: Rates) -> Drop:

@@ -87,6 +87,8 @@ class Combined:
         self._silicon = silicon
         self._combination = combination or committed()
         self._cells = coefficients.committed().cells if cells is None else cells
+        parts = (calibrated.digest, silicon.digest, self._combination.digest)
+        self._digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @property
     def name(self) -> str:
@@ -95,29 +97,25 @@ class Combined:
     @property
     def digest(self) -> str:
         """sha256 of both backends' digests and of the combination."""
-        parts = (self._calibrated.digest, self._silicon.digest, self._combination.digest)
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return self._digest
 
     def estimate(self, points: Sequence[Point]) -> list[Estimate | Unsupported]:
         """Return an estimate or a reason for every point, in order; the tables are asked only where they count."""
         answers = self._calibrated.estimate(points)
         asked = [
-            i
-            for i, (p, a) in enumerate(zip(points, answers, strict=True))
-            if isinstance(a, Estimate) and self._rule(p, a) is not None
+            (i, answer, rule)
+            for i, (point, answer) in enumerate(zip(points, answers, strict=True))
+            if isinstance(answer, Estimate) and (rule := self._rule(point, answer)) is not None
         ]
-        chosen = [points[i] for i in asked]
+        chosen = [points[i] for i, _, _ in asked]
         others, least = self._silicon.estimate(chosen), Roofline().estimate(chosen)
-        for i, other, floor in zip(asked, others, least, strict=True):
-            own, rule = answers[i], self._rule(points[i], answers[i])
-            assert isinstance(own, Estimate)
+        for (i, own, rule), other, floor in zip(asked, others, least, strict=True):
             assert isinstance(floor, Estimate)
-            assert rule is not None
             answers[i] = self._combined(own, other, floor, rule)
         return answers
 
-    def _rule(self, point: Point, answer: Estimate | Unsupported) -> Rule | None:
-        if not isinstance(answer, Estimate) or answer.provenance.basis is not Basis.EXTRAPOLATED:
+    def _rule(self, point: Point, answer: Estimate) -> Rule | None:
+        if answer.provenance.basis is not Basis.EXTRAPOLATED:
             return None
         lender = lender_of(point)
         if lender and cell_and_role(lender) in self._cells:
@@ -146,7 +144,7 @@ class Combined:
                 _error(own.ttft_relative_error_p90, rule.ttft_error_p90, widened=widened)
             ),
             provenance=Provenance(
-                backend=f"{self._calibrated.name}+{self._silicon.name}({rule.step:.2g})",
+                backend=f"{self.name}({rule.step:.2g})",
                 version=self.digest[:12],
                 basis=own.provenance.basis,
                 note=_joined(own.provenance.note, other.provenance.note),
