@@ -1,7 +1,7 @@
-"""Checks the rack map: every worker in its place once, inside one NVLink domain, and no host over its GPUs.
+"""Checks the rack map: every worker in its place once, in as few NVLink domains as hold it, and no host over its GPUs.
 
 each worker of each replica: hosts_per_worker hosts, gpus_per_host_used GPUs on each     (placement)
-a worker in 1 domain; a replica in 1, or alone in its k whole ones                       (domain)
+a worker in 1 domain or, where wider, its whole ones; a replica in 1, or alone in its k  (domain)
 Σ GPUs of a host's slots ≤ GPUs of the host                                              (host-capacity)
 spare hosts empty, as many in each domain as promised                                    (spares)
 domains = bought units · domains of a unit, numbered 0, 1, 2 …, each with all its hosts  (rack-map)
@@ -13,7 +13,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from fleet.plan.document import Deployment, MappedDomain, PlannedOffering
-from fleet.plan.verify_ledger import EXACT, Ledger, Violation, Worker, at_most, same
+from fleet.plan.verify_ledger import (
+    EXACT,
+    Ledger,
+    Violation,
+    Worker,
+    at_most,
+    same,
+    usable_domain_gpus,
+)
 
 RULES = ("placement", "host-capacity", "spares", "rack-map")
 
@@ -107,8 +115,10 @@ def _workers(ledger: Ledger, deployment: Deployment) -> Iterator[Violation]:
                             f"stands on {where} of '{offering}', allowed is '{deployment.offering}'",
                         )
                 domains = len({p.domain for p in places})
+                usable = usable_domain_gpus(ledger.offerings[deployment.offering])
+                needed = -(-group.gpus_per_worker // max(usable, 1))
                 yield from at_most(
-                    "domain", subject, "number of NVLink domains of a worker", domains, 1, EXACT
+                    "domain", subject, "number of NVLink domains of a worker", domains, needed, EXACT
                 )
 
 

@@ -168,6 +168,18 @@ def test_prefill_and_decode_apart_hold_as_many_gpus_as_they_render(fleetc: Fleet
     assert rendered_gpus(tmp_path / "tree") == held_gpus(plan)
 
 
+def test_a_worker_wider_than_a_host_takes_whole_ones_and_renders_their_gpus(
+    fleetc: Fleetc, tmp_path: Path
+) -> None:
+    plan = compiled(fleetc, "wider-than-a-host", tmp_path)
+    (deployment,) = plan["deployments"]
+    assert deployment["gpus_per_replica"] % 8 == 0
+    assert deployment["domains_per_replica"] == deployment["gpus_per_replica"] // 8 >= 2
+    assert fleetc("verify", tmp_path / "wider-than-a-host").code == 0
+    assert fleetc("render", tmp_path / "wider-than-a-host", "--out", tmp_path / "tree").code == 0
+    assert rendered_gpus(tmp_path / "tree") == held_gpus(plan)
+
+
 def test_two_hosts_are_packed_to_the_last_gpu(fleetc: Fleetc, tmp_path: Path) -> None:
     plan = compiled(fleetc, "two-hosts-packed-full", tmp_path)
     assert plan["summary"]["usd_per_hour"] == pytest.approx(2 * 8 * 2.89)
